@@ -230,6 +230,12 @@ INTERNAL = _advice(
 )
 
 
+# Trying again by itself may help: the page does so, with growing pauses.
+PASSING = frozenset(
+    {SSH_BUSY, PVESH_TIMEOUT, NO_FREE_PORT, UPSTREAM_SILENT, UPSTREAM_CLOSED, VNC_AUTH_FAILED, SHUTTING_DOWN}
+)
+
+
 class Problem(Exception):
     """A failure with a known cause: carries the catalogue's code for people and a detail for the log.
 

@@ -1,0 +1,87 @@
+"""Every live console, known by user, VM and login session, so that whatever takes a right away can end it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleRequest:
+    """Who wants to see what: all that the gateway knows of people and machines."""
+
+    user_id: int
+    username: str
+    login_session_id: int
+    vm_id: int  # the portal's id
+    vm_label: str  # cluster/vmid name, for logs and lists
+    as_teacher: bool = False
+    view_only: bool = False
+    address: str = ""
+    request_id: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class LiveConsole:
+    """One entry of the registry, from the accepted websocket to its end."""
+
+    id: int
+    request: ConsoleRequest
+    close: Callable[[str], None]  # takes a code of problems; returns at once
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    open: bool = False  # the picture is there
+
+
+class Full(Exception):
+    """A limit on live consoles is reached."""
+
+
+class Registry:
+    """A plain dict of live consoles. Five thousand are looked through in a millisecond, so it has no index."""
+
+    def __init__(self, limit: int = 2000, limit_per_user: int = 20) -> None:
+        """``limit``: live consoles in all; ``limit_per_user``: of one user."""
+        self._live: dict[int, LiveConsole] = {}
+        self._ids = itertools.count(1)
+        self._limit = limit
+        self._limit_per_user = limit_per_user
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self.draining = False
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def __iter__(self) -> Iterator[LiveConsole]:
+        return iter(list(self._live.values()))
+
+    @contextmanager
+    def entry(self, request: ConsoleRequest, close: Callable[[str], None]) -> Iterator[LiveConsole]:
+        """List a console for as long as the block runs; raise Full at a limit."""
+        mine = sum(1 for live in self._live.values() if live.request.user_id == request.user_id)
+        if len(self._live) >= self._limit or mine >= self._limit_per_user:
+            raise Full
+        live = LiveConsole(next(self._ids), request, close)
+        self._live[live.id] = live
+        self._empty.clear()
+        try:
+            yield live
+        finally:
+            del self._live[live.id]
+            if not self._live:
+                self._empty.set()
+
+    def end(self, code: str, which: Callable[[ConsoleRequest], bool]) -> int:
+        """End the consoles for which ``which`` holds, with a code of problems; return how many."""
+        chosen = [live for live in self if which(live.request)]
+        for live in chosen:
+            live.close(code)
+        return len(chosen)
+
+    async def wait_empty(self) -> None:
+        """Return when no console is left; the caller sets the deadline."""
+        await self._empty.wait()

@@ -1,0 +1,316 @@
+"""One console, in order: ticket, dial, handshake, relay, and an end with a reason (docs/architecture.md)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from cyberlab import problems
+from cyberlab.console import rfb
+from cyberlab.console.client import WENT_AWAY, ClientClosed, ClientLink
+from cyberlab.console.registry import ConsoleRequest, Full, LiveConsole, Registry
+from cyberlab.console.relay import Relay
+from cyberlab.console.upstream import Target, UpstreamLink, dial
+from cyberlab.console.wheel import Wheel
+from cyberlab.problems import Problem
+
+log = logging.getLogger(__name__)
+
+# What may be better told by asking the cluster how the machine is.
+_UNCLEAR = frozenset(
+    {
+        problems.UPSTREAM_SILENT,
+        problems.UPSTREAM_CLOSED,
+        problems.UPGRADE_FAILED,
+        problems.PVESH_TIMEOUT,
+        problems.PVESH_FAILED,
+    }
+)
+_EXPLAIN_SECONDS = 6.0
+_LOG_SECONDS = 10.0
+
+
+class ConsoleSource(Protocol):
+    """What the gateway asks of a cluster for one machine."""
+
+    async def target(self) -> Target:
+        """Get a fresh ticket: a place to dial, good for one connection within ten seconds; raise Problem."""
+        ...
+
+    def cookie_refused(self) -> None:
+        """Proxmox did not take the auth cookie: the next target needs a new one."""
+        ...
+
+    async def explain(self) -> Problem | None:
+        """Why a console of this machine may have failed, if the cluster can tell."""
+        ...
+
+
+class ConsoleLog(Protocol):
+    """Where it is written down who opened what."""
+
+    async def opened(self, request: ConsoleRequest) -> int:
+        """Begin a row; return its id."""
+        ...
+
+    async def closed(self, row: int, bytes_to_client: int, bytes_to_upstream: int, reason: str) -> None:
+        """Complete a row."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The gateway's times, in seconds."""
+
+    handshake: float = 8.0  # from dial to SecurityResult, and again for the browser's half
+    ping: float = 30.0  # towards the browser
+    upstream_keepalive: float = 300.0  # towards `qm vncproxy`, which leaves after 900 quiet seconds
+    stuck: float = 60.0  # a browser that does not read
+
+
+class Gateway:
+    """What all consoles share: the registry, the wheel, and a turn per machine."""
+
+    def __init__(self, registry: Registry, console_log: ConsoleLog, limits: Limits | None = None) -> None:
+        """Nothing starts before the first console."""
+        self.registry = registry
+        self.log = console_log
+        self.limits = limits or Limits()
+        self.wheel = Wheel(self.limits.ping)
+        self._turns: dict[int, asyncio.Lock] = {}
+        self._waiting: dict[int, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def open(self, client: ClientLink, request: ConsoleRequest, source: ConsoleSource) -> None:
+        """Run a console in a task of the gateway's own; it ends with the browser's connection at the latest."""
+        task = asyncio.get_running_loop().create_task(ConsoleSession(self, client, request, source).run())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    @asynccontextmanager
+    async def turn(self, vm_id: int) -> AsyncIterator[None]:
+        """One at a time for each machine: the VNC password belongs to the VM, a second ticket voids the first's."""
+        lock = self._turns.setdefault(vm_id, asyncio.Lock())
+        self._waiting[vm_id] = self._waiting.get(vm_id, 0) + 1
+        try:
+            async with lock:
+                yield
+        finally:
+            self._waiting[vm_id] -= 1
+            if not self._waiting[vm_id]:
+                del self._waiting[vm_id], self._turns[vm_id]
+
+    async def close(self, grace: float) -> None:
+        """End every console with a reason; drop those that have not gone after ``grace`` seconds."""
+        self.registry.draining = True
+        self.registry.end(problems.SHUTTING_DOWN, lambda request: True)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                await self.registry.wait_empty()
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace)
+        self.wheel.close()
+
+
+class ConsoleSession:
+    """One console of one browser, from the accepted websocket to the row in the log."""
+
+    def __init__(self, gateway: Gateway, client: ClientLink, request: ConsoleRequest, source: ConsoleSource) -> None:
+        """``client`` is connected; whether this user may see this machine has been decided before."""
+        self._gateway = gateway
+        self._client = client
+        self._request = request
+        self._source = source
+        self._task: asyncio.Task[None] | None = None
+        self._relay: Relay | None = None
+        self._stop: str | None = None  # why the opening was broken off
+        self._was_open = False
+
+    async def run(self) -> None:
+        """Open, relay, end; nothing is raised but the cancellation of the whole."""
+        self._task = asyncio.current_task()
+        self._client.on_lost = self._client_lost
+        row: int | None = None
+        reason, detail, close_code = problems.INTERNAL, "", 4000
+        try:
+            if self._client.lost:
+                return
+            with self._gateway.registry.entry(self._request, self.end) as live:
+                row = await self._begin_row()
+                reason = await self._console(live)
+                if self._relay is not None:
+                    detail, close_code = self._relay.detail, self._relay.close_code
+                if reason == problems.UPSTREAM_CLOSED:
+                    reason = await self._explain(reason)
+        except Full:
+            reason = problems.TOO_MANY_CONSOLES
+        except Problem as problem:
+            reason, detail = problem.code, problem.detail
+        except ClientClosed:
+            reason = self._client.end_reason
+        except asyncio.CancelledError:
+            if self._stop is None:
+                self._client.abort()
+                raise
+            reason = self._stop
+        except Exception:
+            log.exception("console of %s failed request=%s", self._request.vm_label, self._request.request_id)
+        finally:
+            self._say_goodbye(reason, close_code)
+            await self._end_row(row, reason, detail)
+
+    def end(self, code: str) -> None:
+        """End this console, whatever it is doing; ``code`` is one of problems."""
+        if self._relay is not None:
+            self._relay.end(code)
+        elif self._stop is None and self._task is not None:
+            self._stop = code
+            self._task.cancel()
+
+    def _client_lost(self) -> None:
+        if self._relay is None:
+            self.end(WENT_AWAY)
+
+    async def _console(self, live: LiveConsole) -> str:
+        upstream = await self._connect()
+        try:
+            async with asyncio.timeout(self._gateway.limits.handshake):
+                await greet(self._client)
+            live.open = self._was_open = True
+            return await self._run_relay(upstream)
+        except TimeoutError:
+            raise Problem(problems.CLIENT_PROTOCOL, "the browser did not finish the RFB handshake") from None
+        finally:
+            upstream.abort()
+
+    async def _connect(self) -> UpstreamLink:
+        """A ticket, a connection and VNC authentication; once more where a second try can help."""
+        for last in (False, True):
+            try:
+                async with self._gateway.turn(self._request.vm_id):
+                    self._step("ticket", "Asking the cluster for a ticket")
+                    target = await self._source.target()
+                    self._step("dial", "Connecting to the machine's screen")
+                    return await self._dial(target)
+            except Problem as problem:
+                if problem.code == problems.COOKIE_REFUSED:
+                    self._source.cookie_refused()
+                elif problem.code != problems.VNC_AUTH_FAILED:
+                    # Its password is lost to a viewer that came in between (Proxmox's own pages do not queue here).
+                    raise Problem(await self._explain(problem.code), problem.detail) from None
+                if last:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def _dial(self, target: Target) -> UpstreamLink:
+        upstream: UpstreamLink | None = None
+        try:
+            async with asyncio.timeout(self._gateway.limits.handshake):
+                upstream = await dial(target)
+                self._step("handshake", "Waiting for the picture")
+                await upstream.authenticate(target.vnc_password)
+                return upstream
+        except BaseException as error:
+            if upstream is not None:
+                upstream.abort()
+            if isinstance(error, TimeoutError):
+                raise Problem(problems.UPSTREAM_SILENT, "no answer within the handshake limit") from None
+            raise
+
+    async def _run_relay(self, upstream: UpstreamLink) -> str:
+        limits = self._gateway.limits
+        self._relay = relay = Relay(self._client, upstream, view_only=self._request.view_only)
+        client = self._client
+
+        def look(now: float) -> None:
+            relay.keep_alive(now, interval=limits.upstream_keepalive, stuck=limits.stuck)
+            if now - client.heard_at > 3 * limits.ping:
+                client.abort()  # three pings without an answer: there is nobody
+            else:
+                client.ping()
+
+        forget = self._gateway.wheel.add(look)
+        try:
+            relay.start()
+            return await relay.ended
+        finally:
+            forget()
+
+    async def _explain(self, code: str) -> str:
+        """The cluster's own word on what is wrong with the machine, where ours is only a symptom."""
+        if code in _UNCLEAR:
+            with suppress(Problem, TimeoutError):
+                async with asyncio.timeout(_EXPLAIN_SECONDS):
+                    better = await self._source.explain()
+                    return better.code if better else code
+        return code
+
+    def _step(self, step: str, text: str) -> None:
+        self._client.send_event(event="step", step=step, text=text)
+
+    def _say_goodbye(self, reason: str, close_code: int) -> None:
+        client, relay = self._client, self._relay
+        if client.lost:
+            return
+        if relay is not None and relay.frame_is_cut:
+            # Proxmox went away within a frame; the page then asks what happened.
+            client.abort()
+            return
+        if reason != WENT_AWAY:
+            advice = problems.CATALOGUE[reason]
+            retry = reason in problems.PASSING or (self._was_open and reason == problems.VM_STOPPED)
+            client.send_event(
+                event="end", code=reason, title=advice.title, advice=advice.user, retry=retry,
+                request_id=self._request.request_id,
+            )  # fmt: skip
+        client.close(close_code if reason != WENT_AWAY else 1000, reason)
+
+    async def _begin_row(self) -> int | None:
+        try:
+            async with asyncio.timeout(_LOG_SECONDS):
+                return await self._gateway.log.opened(self._request)
+        except Exception:
+            # A database that hangs must not take the consoles with it.
+            log.exception("console of %s could not be recorded", self._request.vm_label)
+            return None
+
+    async def _end_row(self, row: int | None, reason: str, detail: str) -> None:
+        relay = self._relay
+        to_client, to_upstream = (relay.bytes_to_client, relay.bytes_to_upstream) if relay else (0, 0)
+        log.info(
+            "console ended reason=%s vm=%s user=%s to_client=%d to_upstream=%d request=%s%s",
+            reason, self._request.vm_label, self._request.username, to_client, to_upstream,
+            self._request.request_id, f" detail={detail!r}" if detail else "",
+        )  # fmt: skip
+        if row is not None:
+            try:
+                async with asyncio.timeout(_LOG_SECONDS):
+                    await self._gateway.log.closed(row, to_client, to_upstream, reason)
+            except Exception:
+                log.exception("the end of console %d could not be recorded", row)
+
+
+async def greet(client: ClientLink) -> None:
+    """The browser's RFB handshake: version 3.8, security "None" (RFC 6143, 7.1-7.3.1); raise Problem, ClientClosed.
+
+    The browser signed in to the portal; the machine's VNC password stays on this side. What ClientInit says about
+    sharing is not passed on.
+    """
+    client.send_event(event="ready")
+    client.send_binary(rfb.VERSION)
+    version = await client.receive(12)
+    if version != rfb.VERSION:
+        client.send_binary(b"\0" + rfb.failure("this console speaks RFB 3.8"))
+        raise Problem(problems.CLIENT_PROTOCOL, f"RFB version {version!r}")
+    client.send_binary(bytes((1, rfb.SECURITY_NONE)))
+    if await client.receive(1) != bytes((rfb.SECURITY_NONE,)):
+        client.send_binary(rfb.FAILED.to_bytes(4, "big") + rfb.failure("security type None was offered"))
+        raise Problem(problems.CLIENT_PROTOCOL, "chose a security type that was not offered")
+    client.send_binary(rfb.OK.to_bytes(4, "big"))
+    await client.receive(1)

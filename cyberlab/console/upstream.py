@@ -1,0 +1,286 @@
+"""Proxmox's end of a console: dial, the websocket upgrade, and VNC authentication (design: steps 4 and 5).
+
+How PVE::APIServer::AnyEvent answers decides much here: a bad port gets no answer at all, every 401 comes after 3 s,
+and the end of a console is a bare TCP close.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import os
+import ssl
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from cyberlab import problems
+from cyberlab.console import frames, rfb, transports
+from cyberlab.problems import Problem
+
+_BUFFER = bytearray(64 * 1024)
+_VIEW = memoryview(_BUFFER)
+_HEAD_LIMIT = 16 * 1024
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
+_NAME_MISMATCH = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where one console is dialled, and what proves that we may; nothing of it prints but the address."""
+
+    host: str
+    port: int
+    resource: str = field(repr=False)  # path and query, with the ticket in it
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
+    vnc_password: str = field(repr=False)
+    context: ssl.SSLContext | None = field(default=None, repr=False)
+    server_names: tuple[str, ...] = ()  # the certificate must be for one of these
+    fingerprint: str = ""  # SHA-256 of the certificate, lower-case hex; checked before a byte is sent
+
+
+class UpstreamSink(Protocol):
+    """What takes Proxmox's bytes once the handshake is done."""
+
+    def from_upstream(self, view: memoryview, size: int) -> None:
+        """Bytes came; they must be used or copied before this returns."""
+        ...
+
+    def upstream_lost(self) -> None:
+        """The connection has ended."""
+        ...
+
+    def upstream_written(self, full: bool) -> None:
+        """The write buffer is full, or has emptied."""
+        ...
+
+
+class UpstreamLink(asyncio.BufferedProtocol):
+    """A websocket client: collects bytes during the handshakes, hands them to ``sink`` from then on."""
+
+    def __init__(self) -> None:
+        self.transport: Any = None
+        self.sink: UpstreamSink | None = None
+        self.lost = False
+        self._inbox = bytearray()
+        self._payload = bytearray()  # of the frames taken apart during the RFB handshake
+        self._frame_left = 0
+        self._waiter: asyncio.Future[None] | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Take the transport."""
+        self.transport = transport
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        """Where to read into: one buffer for all, as whatever is read is used up before the next read."""
+        return _BUFFER
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Bytes came from Proxmox."""
+        if self.sink is not None:
+            self.sink.from_upstream(_VIEW, nbytes)
+            return
+        self._inbox += _VIEW[:nbytes]
+        if len(self._inbox) > _HEAD_LIMIT + len(_BUFFER):
+            self.transport.pause_reading()
+        self._wake()
+
+    def eof_received(self) -> bool:
+        """Proxmox ends a console by closing, nothing more."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The console has ended."""
+        self.lost = True
+        self._wake()
+        if self.sink is not None:
+            self.sink.upstream_lost()
+
+    def pause_writing(self) -> None:
+        """Proxmox takes no more for now."""
+        if self.sink is not None:
+            self.sink.upstream_written(True)
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        if self.sink is not None:
+            self.sink.upstream_written(False)
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _more(self) -> None:
+        """Wait for further bytes; the caller sets the deadline."""
+        if self.lost:
+            raise Problem(problems.UPSTREAM_CLOSED, "closed during the handshake")
+        self._waiter = asyncio.get_running_loop().create_future()
+        await self._waiter
+
+    # --- the websocket handshake
+
+    async def upgrade(self, target: Target) -> None:
+        """Ask for the websocket (RFC 6455, 4.1); raise Problem for what Proxmox answers instead."""
+        key = base64.b64encode(os.urandom(16))
+        lines = [
+            f"GET {target.resource} HTTP/1.1",
+            f"Host: {target.host}:{target.port}",
+            "Upgrade: websocket",
+            "Connection: Upgrade",
+            "Sec-WebSocket-Version: 13",
+            f"Sec-WebSocket-Key: {key.decode()}",
+            # Echoed verbatim, so one name and never a list.
+            "Sec-WebSocket-Protocol: binary",
+            *(f"{name}: {value}" for name, value in target.headers),
+        ]
+        if any("\r" in line or "\n" in line for line in lines):
+            raise ValueError("a line break in a request header")
+        self.transport.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
+        while (end := self._inbox.find(b"\r\n\r\n")) < 0:
+            if len(self._inbox) > _HEAD_LIMIT:
+                raise Problem(problems.UPGRADE_FAILED, "the answer's header is larger than 16 KiB")
+            await self._more()
+        head = bytes(self._inbox[:end]).decode("latin-1").split("\r\n")
+        del self._inbox[: end + 4]
+        status, _, phrase = head[0].partition(" ")[2].partition(" ")
+        if status != "101":
+            raise _refusal(status, phrase)
+        answer = dict(line.lower().split(": ", 1) for line in head[1:] if ": " in line)
+        accept = base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest()).decode().lower()
+        if answer.get("sec-websocket-accept") != accept:
+            raise Problem(problems.UPGRADE_FAILED, "Sec-WebSocket-Accept does not fit")
+
+    # --- the RFB handshake
+
+    async def _read(self, size: int) -> bytes:
+        """The next ``size`` payload bytes, taken out of their frames."""
+        while len(self._payload) < size:
+            if not self._unframe():
+                await self._more()
+        data = bytes(self._payload[:size])
+        del self._payload[:size]
+        return data
+
+    def _unframe(self) -> bool:
+        """Move payload bytes from the inbox; False when more must come first."""
+        if self._frame_left == 0:
+            inbox = self._inbox
+            if len(inbox) < 2:
+                return False
+            opcode, length = inbox[0] & 0x0F, inbox[1]
+            size = 2 if length < 126 else 4 if length == 126 else 10
+            if length > 127 or opcode not in (frames.CONTINUATION, frames.TEXT, frames.BINARY):
+                raise Problem(problems.UPSTREAM_CLOSED, f"frame {inbox[0]:02x} during the handshake")
+            if len(inbox) < size:
+                return False
+            if size > 2:
+                length = int.from_bytes(inbox[2:size], "big")
+            del inbox[:size]
+            self._frame_left = length
+        taken = min(self._frame_left, len(self._inbox))
+        self._payload += self._inbox[:taken]
+        del self._inbox[:taken]
+        self._frame_left -= taken
+        return taken > 0
+
+    def send(self, payload: bytes) -> None:
+        """Send RFB bytes within Proxmox's rules."""
+        self.transport.write(frames.client_frames(payload))
+
+    async def authenticate(self, password: str) -> None:
+        """Version, security type, DES challenge, ClientInit (RFC 6143, 7.1-7.3.1); raise Problem.
+
+        ClientInit is always shared: an exclusive one would throw out everybody else who looks at this machine.
+        """
+        version = await self._read(12)
+        if version[:4] != b"RFB " or version[11:] != b"\n" or version < rfb.VERSION:
+            raise Problem(problems.VNC_PROTOCOL, f"version {version!r}")
+        self.send(rfb.VERSION)
+        count = (await self._read(1))[0]
+        if count == 0:
+            raise Problem(problems.VNC_PROTOCOL, await self._reason())
+        types = await self._read(count)
+        if rfb.SECURITY_VNC_AUTH in types:
+            self.send(bytes((rfb.SECURITY_VNC_AUTH,)))
+            challenge = await self._read(rfb.CHALLENGE_SIZE)
+            self.send(rfb.vnc_response(password, challenge))
+        elif rfb.SECURITY_NONE in types:
+            self.send(bytes((rfb.SECURITY_NONE,)))
+        else:
+            raise Problem(problems.VNC_PROTOCOL, f"security types {list(types)}")
+        if int.from_bytes(await self._read(4), "big") != rfb.OK:
+            raise Problem(problems.VNC_AUTH_FAILED, await self._reason())
+        self.send(b"\x01")
+
+    async def _reason(self) -> str:
+        size = int.from_bytes(await self._read(4), "big")
+        return (await self._read(min(size, 256))).decode("latin-1")
+
+    async def read(self, size: int) -> bytes:
+        """The next bytes after the handshake, for whoever looks at the picture without a browser (`check`)."""
+        return await self._read(size)
+
+    def hand_over(self, sink: UpstreamSink) -> bytes:
+        """Give all further bytes to ``sink``; return what has come already, beginning with a frame's header."""
+        early = b""
+        if self._payload or self._frame_left:
+            # The rest of a frame that was begun: give it a header of its own.
+            early = frames.header(frames.BINARY, len(self._payload) + self._frame_left) + bytes(self._payload)
+            self._payload.clear()
+        early += bytes(self._inbox)
+        self._inbox.clear()
+        self.sink = sink
+        return early
+
+    def abort(self) -> None:
+        """Drop the connection."""
+        if self.transport is not None and not self.lost:
+            self.transport.abort()
+
+
+def _refusal(status: str, phrase: str) -> Problem:
+    """What Proxmox's status means (PVE/APIServer/AnyEvent.pm; the reason phrase carries the text)."""
+    lowered = phrase.lower()
+    detail = f"{status} {phrase[:120]}"
+    if status == "401":
+        return Problem(problems.TICKET_REFUSED if "pvevnc ticket" in lowered else problems.COOKIE_REFUSED, detail)
+    if status == "403":
+        return Problem(problems.PERMISSION_DENIED, detail)
+    return Problem(problems.UPGRADE_FAILED, detail)
+
+
+async def dial(target: Target) -> UpstreamLink:
+    """Connect, verify, upgrade; raise Problem. The caller sets the deadline and owns the link."""
+    link = await _connect(target)
+    try:
+        _check_fingerprint(link, target)
+        await link.upgrade(target)
+    except BaseException:
+        link.abort()
+        raise
+    return link
+
+
+async def _connect(target: Target) -> UpstreamLink:
+    names = target.server_names or (target.host,)
+    for name in names:
+        try:
+            return await transports.connect(UpstreamLink, target.host, target.port, target.context, name)
+        except ssl.SSLCertVerificationError as error:
+            # A node's own certificate names the node, not necessarily the address that we were given.
+            if error.verify_code in _NAME_MISMATCH and name != names[-1]:
+                continue
+            raise Problem(problems.TLS_MISMATCH, error.verify_message) from None
+        except ssl.SSLError as error:
+            raise Problem(problems.TLS_MISMATCH, error.reason or "TLS handshake failed") from None
+        except OSError as error:
+            raise Problem(problems.API_UNREACHABLE, f"{target.host}:{target.port}: {error.strerror or error}") from None
+    raise AssertionError("unreachable")
+
+
+def _check_fingerprint(link: UpstreamLink, target: Target) -> None:
+    if not target.fingerprint:
+        return
+    certificate = link.transport.get_extra_info("ssl_object").getpeercert(binary_form=True) or b""
+    if hashlib.sha256(certificate).hexdigest() != target.fingerprint:
+        raise Problem(problems.TLS_MISMATCH, "the certificate is not the pinned one")
