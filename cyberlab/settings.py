@@ -150,9 +150,15 @@ class Settings(BaseSettings):
             )
         elif len(secret) < 32:
             found.append("SECRET_KEY: shorter than 32 characters; make one with secrets.token_urlsafe(48)")
+        return found + self.database_problems()
+
+    def database_problems(self) -> list[str]:
+        """What is wrong with DATABASE_URL; all that the shell commands for users and migrations need."""
         if not self.database_url.startswith(("sqlite:///", "postgresql://", "postgresql+psycopg://")):
-            found.append("DATABASE_URL: must begin with sqlite:/// or postgresql://")
-        return found
+            return ["DATABASE_URL: must begin with sqlite:/// or postgresql://, e.g. sqlite:////var/lib/cyberlab/db"]
+        if self.database_url.rstrip("/") == "sqlite:" or ":memory:" in self.database_url:
+            return ["DATABASE_URL: names no file; a database in memory would be another one for every thread"]
+        return []
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +186,20 @@ def load(*, production: bool, env_file: Path | None = ROOT / ".env") -> Configur
     if found or portal is None or cluster is None:
         raise SettingsError(found)
     return Configuration(portal, (cluster,))
+
+
+def load_portal(*, env_file: Path | None = ROOT / ".env") -> Settings:
+    """Read what commands without a cluster or a browser need (users, migrations): PROXMOX_* and SECRET_KEY may lack.
+
+    Raises SettingsError with every problem at once.
+    """
+    try:
+        portal = Settings(_env_file=env_file)
+    except ValidationError as error:
+        raise SettingsError(_lines(error, "")) from None
+    if found := portal.database_problems():
+        raise SettingsError(found)
+    return portal
 
 
 def _lines(error: ValidationError, prefix: str) -> list[str]:

@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar
 
 from sqlalchemy import (
+    BigInteger,
     CheckConstraint,
+    Connection,
     DateTime,
     Dialect,
     Enum,
@@ -15,10 +17,14 @@ from sqlalchemy import (
     Index,
     MetaData,
     String,
+    Text,
     TypeDecorator,
     UniqueConstraint,
+    event,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.orm import DeclarativeBase, Mapped, Mapper, mapped_column, relationship
+
+from cyberlab.db.text import fold
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -64,6 +70,11 @@ class Base(DeclarativeBase):
 
 Id = Annotated[int, mapped_column(primary_key=True)]
 Created = Annotated[datetime, mapped_column(UtcDateTime, default=utcnow)]
+SearchText = Annotated[str, mapped_column(Text, default="")]
+
+# SQLite would give the id of the last deleted row to the next one: a console of a login session that
+# was signed out, or a bookmarked VM, would then belong to its successor.
+NEVER_REUSED: dict[str, Any] = {"sqlite_autoincrement": True}
 
 
 def _enum(kind: type[enum.StrEnum], name: str) -> Enum:
@@ -104,30 +115,33 @@ class User(Base):
     """A person, keyed by what one backend asserts: (backend, subject)."""
 
     __tablename__ = "users"
-    __table_args__ = (UniqueConstraint("backend", "subject"), UniqueConstraint("backend", "username"))
+    __table_args__ = (UniqueConstraint("backend", "subject"), UniqueConstraint("backend", "username"), NEVER_REUSED)
 
     id: Mapped[Id]
     backend: Mapped[str] = mapped_column(String(64), default="local")
     subject: Mapped[str | None] = mapped_column(String(255))  # None until the first sign-in claims the row
-    username: Mapped[str] = mapped_column(String(255), index=True)
+    username: Mapped[str] = mapped_column(String(255), index=True)  # as text.normalise_username() gives it
     display_name: Mapped[str] = mapped_column(String(255), default="")
     email: Mapped[str | None] = mapped_column(String(320))
     role: Mapped[Role] = mapped_column(_enum(Role, "role"), default=Role.STUDENT, index=True)
-    password_hash: Mapped[str | None] = mapped_column(String(60))  # bcrypt; local accounts only
+    password_hash: Mapped[str | None] = mapped_column(String(255))  # bcrypt; local accounts only
     active: Mapped[bool] = mapped_column(default=True)
     created_at: Mapped[Created]
     last_login_at: Mapped[datetime | None]
+    search_text: Mapped[SearchText]
 
 
 class Group(Base):
     """A class."""
 
     __tablename__ = "groups"
+    __table_args__ = NEVER_REUSED
 
     id: Mapped[Id]
     name: Mapped[str] = mapped_column(String(255), unique=True)
     archived_at: Mapped[datetime | None]
     created_at: Mapped[Created]
+    search_text: Mapped[SearchText]
 
 
 class Membership(Base):
@@ -147,6 +161,7 @@ class Vm(Base):
     __table_args__ = (
         UniqueConstraint("cluster", "vmid"),
         CheckConstraint("vmid BETWEEN 100 AND 999999999", name="vmid_range"),
+        NEVER_REUSED,
     )
 
     id: Mapped[Id]
@@ -156,6 +171,12 @@ class Vm(Base):
     node: Mapped[str] = mapped_column(String(63))
     name: Mapped[str] = mapped_column(String(255), default="", index=True)
     created_at: Mapped[Created]
+    search_text: Mapped[SearchText]
+
+    @property
+    def label(self) -> str:
+        """How logs and audit rows name the VM: ``cluster/vmid name``."""
+        return f"{self.cluster}/{self.vmid} {self.name}".rstrip()
 
 
 class Assignment(Base):
@@ -167,6 +188,7 @@ class Assignment(Base):
         CheckConstraint("ends_at IS NULL OR starts_at IS NULL OR ends_at > starts_at", name="ends_after_start"),
         UniqueConstraint("vm_id", "user_id"),
         UniqueConstraint("vm_id", "group_id"),
+        NEVER_REUSED,
     )
 
     id: Mapped[Id]
@@ -188,6 +210,7 @@ class LoginSession(Base):
     """A signed-in browser: a row with the token's hash, revocable, with an idle and an absolute limit."""
 
     __tablename__ = "login_sessions"
+    __table_args__ = NEVER_REUSED
 
     id: Mapped[Id]
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
@@ -205,6 +228,7 @@ class TotpDevice(Base):
     """An authenticator app; the secret is stored encrypted."""
 
     __tablename__ = "totp_devices"
+    __table_args__ = NEVER_REUSED
 
     id: Mapped[Id]
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
@@ -219,6 +243,7 @@ class RecoveryCode(Base):
     """One of ten codes for the day the phone is gone; hashed, used once."""
 
     __tablename__ = "recovery_codes"
+    __table_args__ = NEVER_REUSED
 
     id: Mapped[Id]
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
@@ -231,7 +256,7 @@ class ConsoleSession(Base):
     """A console that was opened: who, what, when, how long, how many bytes, why it ended."""
 
     __tablename__ = "console_sessions"
-    __table_args__ = (Index(None, "vm_id", "started_at"), Index(None, "user_id", "started_at"))
+    __table_args__ = (Index(None, "vm_id", "started_at"), Index(None, "user_id", "started_at"), NEVER_REUSED)
 
     id: Mapped[Id]
     user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
@@ -241,8 +266,8 @@ class ConsoleSession(Base):
     address: Mapped[str] = mapped_column(String(45), default="")
     started_at: Mapped[Created]
     ended_at: Mapped[datetime | None]
-    bytes_to_client: Mapped[int] = mapped_column(default=0)
-    bytes_to_upstream: Mapped[int] = mapped_column(default=0)
+    bytes_to_client: Mapped[int] = mapped_column(BigInteger, default=0)
+    bytes_to_upstream: Mapped[int] = mapped_column(BigInteger, default=0)
     end_reason: Mapped[str | None] = mapped_column(String(64))  # a problems code, or "closed"
 
 
@@ -250,6 +275,7 @@ class AuditEvent(Base):
     """Something worth remembering: who did what to which object, from where."""
 
     __tablename__ = "audit_events"
+    __table_args__ = NEVER_REUSED
 
     id: Mapped[Id]
     at: Mapped[datetime] = mapped_column(UtcDateTime, default=utcnow, index=True)
@@ -272,3 +298,22 @@ class AccessEpoch(Base):
 
     id: Mapped[Id]
     value: Mapped[int] = mapped_column(default=0)
+
+
+# What a search looks at, folded once when written: neither database's own idea of upper and lower case
+# reaches beyond ASCII by itself (SQLite never, PostgreSQL not in the C locale).
+_SEARCHED: dict[type[Base], tuple[str, ...]] = {
+    User: ("username", "display_name", "email"),
+    Group: ("name",),
+    Vm: ("name", "cluster", "vmid", "node"),
+}
+
+
+def _set_search_text(mapper: Mapper[Any], connection: Connection, row: Any) -> None:
+    fields = (getattr(row, field) for field in _SEARCHED[mapper.class_])
+    row.search_text = fold(" ".join(str(field) for field in fields if field is not None))
+
+
+for _class in _SEARCHED:
+    event.listen(_class, "before_insert", _set_search_text)
+    event.listen(_class, "before_update", _set_search_text)

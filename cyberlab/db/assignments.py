@@ -1,0 +1,248 @@
+"""Queries about assignments: which VM is given to whom, and what follows from it for one viewer.
+
+An assignment is in force from ``starts_at`` (included) until ``ends_at`` (excluded); through a class only
+while that class is not archived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Select, and_, or_, select
+from sqlalchemy.orm import Session, contains_eager, joinedload
+
+from cyberlab.db import audit
+from cyberlab.db.audit import Actor
+from cyberlab.db.engine import reads
+from cyberlab.db.errors import Conflict, NotFound
+from cyberlab.db.models import Assignment, Group, Membership, MembershipRole, User, Vm
+from cyberlab.db.page import Page, fetch, paged
+from cyberlab.db.text import search_words
+
+
+@dataclass(frozen=True, slots=True)
+class AccessFacts:
+    """What ties one user to one VM at one time; auth.access decides what follows."""
+
+    assigned: bool = False  # in force now, to the user or to a class they are in
+    teaches: bool = False  # teaches a class that holds the VM now, or one with a student who does
+    can_power: bool = False  # an assignment of their own says so
+    can_reset: bool = False
+
+
+@reads
+def get(s: Session, assignment_id: int) -> Assignment | None:
+    """The assignment with that id; VM, user and class loaded."""
+    return fetch(s, Assignment, assignment_id) and s.scalar(_loaded().where(Assignment.id == assignment_id))
+
+
+@reads
+def page(s: Session, *, search: str = "", offset: int = 0, limit: int = 50) -> Page[Assignment]:
+    """Assignments by VM name, with VM, user and class loaded; every word of ``search`` is found in one of them."""
+    rows = _loaded()
+    for word in search_words(search):
+        rows = rows.where(
+            or_(
+                Vm.search_text.contains(word, autoescape=True),
+                Assignment.user_id.in_(select(User.id).where(User.search_text.contains(word, autoescape=True))),
+                Assignment.group_id.in_(select(Group.id).where(Group.search_text.contains(word, autoescape=True))),
+            )
+        )
+    return paged(s, rows, (Vm.name, Vm.id, Assignment.id), offset, limit)
+
+
+def create(
+    s: Session,
+    actor: Actor,
+    *,
+    vm_id: int,
+    user_id: int | None = None,
+    group_id: int | None = None,
+    starts_at: datetime | None = None,
+    ends_at: datetime | None = None,
+    can_power: bool = False,
+    can_reset: bool = False,
+) -> Assignment:
+    """Give a VM to a user or to a class; raise NotFound, or Conflict if it is theirs already."""
+    if (user_id is None) == (group_id is None):
+        raise Conflict("user_id", "an assignment is to a user or to a class")
+    if fetch(s, Vm, vm_id) is None:
+        raise NotFound(f"VM {vm_id}")
+    if user_id is not None and fetch(s, User, user_id) is None:
+        raise NotFound(f"user {user_id}")
+    if group_id is not None and fetch(s, Group, group_id) is None:
+        raise NotFound(f"class {group_id}")
+    _check_times(starts_at, ends_at)
+    if find(s, vm_id=vm_id, user_id=user_id, group_id=group_id) is not None:
+        raise Conflict("user_id" if group_id is None else "group_id", "this VM is assigned there already; edit that")
+    row = Assignment(
+        vm_id=vm_id,
+        user_id=user_id,
+        group_id=group_id,
+        starts_at=starts_at,
+        ends_at=ends_at,
+        can_power=can_power,
+        can_reset=can_reset,
+    )
+    s.add(row)
+    s.flush()
+    loaded = _found(s, row.id)
+    audit.record(s, actor, "assignment.create", _label(loaded), _describe(loaded))
+    return loaded
+
+
+def update(
+    s: Session,
+    actor: Actor,
+    assignment_id: int,
+    *,
+    starts_at: datetime | None,
+    ends_at: datetime | None,
+    can_power: bool,
+    can_reset: bool,
+) -> Assignment:
+    """Change times and rights; raise NotFound, or Conflict for an end before the start."""
+    row = _found(s, assignment_id)
+    _check_times(starts_at, ends_at)
+    before = _describe(row)
+    row.starts_at, row.ends_at, row.can_power, row.can_reset = starts_at, ends_at, can_power, can_reset
+    audit.record(s, actor, "assignment.update", _label(row), f"{_describe(row)}; was {before}")
+    return row
+
+
+def delete(s: Session, actor: Actor, assignment_id: int) -> None:
+    """Take a VM away; raise NotFound."""
+    row = _found(s, assignment_id)
+    audit.record(s, actor, "assignment.delete", _label(row), _describe(row))
+    s.delete(row)
+
+
+@reads
+def find(s: Session, *, vm_id: int, user_id: int | None = None, group_id: int | None = None) -> Assignment | None:
+    """The assignment of one VM to exactly that user or class."""
+    return s.scalar(
+        select(Assignment).where(
+            Assignment.vm_id == vm_id,
+            Assignment.user_id == user_id if user_id is not None else Assignment.user_id.is_(None),
+            Assignment.group_id == group_id if group_id is not None else Assignment.group_id.is_(None),
+        )
+    )
+
+
+@reads
+def for_user(s: Session, user_id: int, now: datetime) -> list[Assignment]:
+    """What a user holds now, by VM name, VM and class loaded: one row per VM, the direct one before a class's."""
+    mine = select(Membership.group_id).where(Membership.user_id == user_id)
+    rows = _loaded().where(_in_force(now), or_(Assignment.user_id == user_id, Assignment.group_id.in_(mine)))
+    found: dict[int, Assignment] = {}
+    for row in s.scalars(rows.order_by(Assignment.user_id.is_(None), Assignment.id)):
+        found.setdefault(row.vm_id, row)
+    return sorted(found.values(), key=lambda row: (row.vm.name, row.vm_id))
+
+
+@reads
+def taught(s: Session, user_id: int, now: datetime) -> list[Assignment]:
+    """What a teacher's classes and their students hold now, by VM name, with VM, user and class loaded."""
+    classes = _taught_classes(user_id)
+    students = select(Membership.user_id).where(
+        Membership.group_id.in_(classes), Membership.role == MembershipRole.STUDENT
+    )
+    rows = _loaded().where(_in_force(now), or_(Assignment.group_id.in_(classes), Assignment.user_id.in_(students)))
+    return list(s.scalars(rows.order_by(Vm.name, Vm.id, Assignment.id)))
+
+
+@reads
+def facts(s: Session, user_id: int, vm_id: int, now: datetime) -> AccessFacts:
+    """What ties that user to that VM now."""
+    return facts_of(s, [(user_id, vm_id)], now)[user_id, vm_id]
+
+
+@reads
+def facts_of(s: Session, pairs: Iterable[tuple[int, int]], now: datetime) -> Mapping[tuple[int, int], AccessFacts]:
+    """facts() for many (user id, VM id) at once, in three statements."""
+    wanted = set(pairs)
+    viewers = {user_id for user_id, _ in wanted}
+    found = dict.fromkeys(wanted, AccessFacts())
+    held: dict[int, list[Assignment]] = {}
+    rows = select(Assignment).outerjoin(Assignment.group).where(_in_force(now))
+    for row in s.scalars(rows.where(Assignment.vm_id.in_({vm_id for _, vm_id in wanted}))):
+        held.setdefault(row.vm_id, []).append(row)
+    classes: dict[int, dict[int, MembershipRole]] = {}
+    for membership in s.scalars(select(Membership).where(Membership.user_id.in_(viewers))):
+        classes.setdefault(membership.user_id, {})[membership.group_id] = membership.role
+    holders = {row.user_id for rows in held.values() for row in rows if row.user_id is not None}
+    studies: dict[int, set[int]] = {}
+    active = select(Membership).join(Group).where(Group.archived_at.is_(None))
+    for membership in s.scalars(
+        active.where(Membership.user_id.in_(holders), Membership.role == MembershipRole.STUDENT)
+    ):
+        studies.setdefault(membership.user_id, set()).add(membership.group_id)
+    for user_id, vm_id in wanted:
+        of_user = classes.get(user_id, {})
+        teaching = {group_id for group_id, role in of_user.items() if role == MembershipRole.TEACHER}
+        known = found[user_id, vm_id]
+        for row in held.get(vm_id, []):
+            if row.user_id == user_id or row.group_id in of_user:
+                known = replace(
+                    known,
+                    assigned=True,
+                    can_power=known.can_power or row.can_power,
+                    can_reset=known.can_reset or row.can_reset,
+                )
+            if row.group_id in teaching or teaching & studies.get(row.user_id or 0, set()):
+                known = replace(known, teaches=True)
+        found[user_id, vm_id] = known
+    return found
+
+
+def _in_force(now: datetime) -> ColumnElement[bool]:
+    return and_(
+        or_(Assignment.starts_at.is_(None), Assignment.starts_at <= now),
+        or_(Assignment.ends_at.is_(None), Assignment.ends_at > now),
+        or_(Assignment.group_id.is_(None), Group.archived_at.is_(None)),
+    )
+
+
+def _loaded() -> Select[Assignment]:
+    return (
+        select(Assignment)
+        .join(Assignment.vm)
+        .outerjoin(Assignment.group)
+        .options(contains_eager(Assignment.vm), contains_eager(Assignment.group), joinedload(Assignment.user))
+    )
+
+
+def _taught_classes(user_id: int) -> Select[int]:
+    return (
+        select(Membership.group_id)
+        .join(Group)
+        .where(
+            Membership.user_id == user_id,
+            Membership.role == MembershipRole.TEACHER,
+            Group.archived_at.is_(None),
+        )
+    )
+
+
+def _found(s: Session, assignment_id: int) -> Assignment:
+    row = get(s, assignment_id)
+    if row is None:
+        raise NotFound(f"assignment {assignment_id}")
+    return row
+
+
+def _check_times(starts_at: datetime | None, ends_at: datetime | None) -> None:
+    if starts_at is not None and ends_at is not None and ends_at <= starts_at:
+        raise Conflict("ends_at", "an assignment ends after it starts")
+
+
+def _label(row: Assignment) -> str:
+    holder = f"class {row.group.name}" if row.group is not None else row.user.username if row.user else "?"
+    return f"{row.vm.label} -> {holder}"
+
+
+def _describe(row: Assignment) -> str:
+    rights = ["open", *(["power"] if row.can_power else []), *(["reset"] if row.can_reset else [])]
+    return f"{row.starts_at or '…'} – {row.ends_at or '…'}, {' '.join(rights)}"

@@ -1,0 +1,57 @@
+"""Queries about console sessions: the record of who saw which screen."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy import update as sql_update
+from sqlalchemy.orm import Session
+
+from cyberlab.db.engine import reads
+from cyberlab.db.models import ConsoleSession, utcnow
+from cyberlab.db.page import Page, paged
+from cyberlab.db.text import clean
+
+ABANDONED = "abandoned"  # the end_reason of a console whose server died before it could write one
+
+
+def opened(s: Session, *, user_id: int, vm_id: int, username: str, vm_label: str, address: str) -> int:
+    """Record that a console opens; return the row's id for closed()."""
+    row = ConsoleSession(
+        user_id=user_id,
+        vm_id=vm_id,
+        username=clean(username, 255),
+        vm_label=clean(vm_label, 320),
+        address=clean(address, 45),
+    )
+    s.add(row)
+    s.flush()
+    return row.id
+
+
+def closed(s: Session, console_id: int, *, bytes_to_client: int, bytes_to_upstream: int, end_reason: str) -> None:
+    """Record how a console ended; the first call counts."""
+    s.execute(
+        sql_update(ConsoleSession)
+        .where(ConsoleSession.id == console_id, ConsoleSession.ended_at.is_(None))
+        .values(
+            ended_at=utcnow(),
+            bytes_to_client=bytes_to_client,
+            bytes_to_upstream=bytes_to_upstream,
+            end_reason=clean(end_reason, 64),
+        )
+    )
+
+
+def close_abandoned(s: Session) -> None:
+    """At start-up: end the rows that a crash has left open."""
+    s.execute(
+        sql_update(ConsoleSession)
+        .where(ConsoleSession.ended_at.is_(None))
+        .values(ended_at=utcnow(), end_reason=ABANDONED)
+    )
+
+
+@reads
+def page(s: Session, *, offset: int = 0, limit: int = 50) -> Page[ConsoleSession]:
+    """Console sessions, newest first."""
+    return paged(s, select(ConsoleSession), (ConsoleSession.id.desc(),), offset, limit)

@@ -1,0 +1,126 @@
+"""Queries about login sessions: the cookie holds a random token, the row only its SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete as sql_delete
+from sqlalchemy import select
+from sqlalchemy import update as sql_update
+from sqlalchemy.orm import Session
+
+from cyberlab.db.engine import reads
+from cyberlab.db.models import LoginSession, Role, User, utcnow
+from cyberlab.db.text import clean
+
+TOUCH_EVERY = timedelta(minutes=1)  # seen_at is exact to this, so that not every page is a write
+KEEP_EXPIRED = timedelta(days=1)  # lets an open console say "expired" rather than "signed out"
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A login session in force, with what the pages need of its user."""
+
+    session_id: int
+    user_id: int
+    username: str
+    display_name: str
+    role: Role
+    expires_at: datetime
+    seen_at: datetime
+
+
+def create(s: Session, user_id: int, *, address: str, user_agent: str, lifetime: float) -> str:
+    """Begin a login session of at most ``lifetime`` seconds; return the token for the cookie."""
+    token = secrets.token_urlsafe(32)
+    now = utcnow()
+    s.add(
+        LoginSession(
+            user_id=user_id,
+            token_hash=_hash(token),
+            created_at=now,
+            seen_at=now,
+            expires_at=now + timedelta(seconds=lifetime),
+            address=clean(address, 45),
+            user_agent=clean(user_agent, 255),
+        )
+    )
+    return token
+
+
+@reads
+def find(s: Session, token: str, now: datetime, idle: float) -> Login | None:
+    """The login session of a token; None if revoked, expired, unused for ``idle`` seconds, or the user is inactive."""
+    found = s.execute(
+        select(LoginSession, User)
+        .join(User, User.id == LoginSession.user_id)
+        .where(
+            LoginSession.token_hash == _hash(token),
+            LoginSession.expires_at > now,
+            LoginSession.seen_at > now - timedelta(seconds=idle),
+            User.active,
+        )
+    ).one_or_none()
+    if found is None:
+        return None
+    row, user = found
+    return Login(row.id, user.id, user.username, user.display_name, user.role, row.expires_at, row.seen_at)
+
+
+def touch(s: Session, session_ids: Collection[int], now: datetime) -> None:
+    """Note that login sessions are in use; a row gone meanwhile stays gone."""
+    s.execute(
+        sql_update(LoginSession)
+        .where(LoginSession.id.in_(session_ids), LoginSession.seen_at < now)
+        .values(seen_at=now)
+        .execution_options(access_epoch=False, synchronize_session=False)
+    )
+
+
+def needs_touch(login: Login, now: datetime) -> bool:
+    """Whether the use that find() has just seen is to be noted."""
+    return now - login.seen_at >= TOUCH_EVERY
+
+
+def resolve(s: Session, token: str, now: datetime, idle: float) -> Login | None:
+    """find(), and touch() at most once a minute."""
+    login = find(s, token, now, idle)
+    if login is not None and needs_touch(login, now):
+        touch(s, [login.session_id], now)
+    return login
+
+
+def revoke(s: Session, session_id: int) -> None:
+    """End one login session; nothing happens if it has ended."""
+    s.execute(sql_delete(LoginSession).where(LoginSession.id == session_id))
+
+
+def revoke_all(s: Session, user_id: int) -> None:
+    """End all login sessions of a user."""
+    s.execute(sql_delete(LoginSession).where(LoginSession.user_id == user_id))
+
+
+def purge(s: Session, now: datetime) -> None:
+    """Delete rows that expired more than a day ago; nobody's rights change by it."""
+    s.execute(
+        sql_delete(LoginSession)
+        .where(LoginSession.expires_at < now - KEEP_EXPIRED)
+        .execution_options(access_epoch=False)
+    )
+
+
+@reads
+def expiries(s: Session, session_ids: Collection[int]) -> dict[int, tuple[int, datetime]]:
+    """The user and the absolute limit of those login sessions that exist, by id."""
+    rows = s.execute(
+        select(LoginSession.id, LoginSession.user_id, LoginSession.expires_at).where(LoginSession.id.in_(session_ids))
+    )
+    return {session_id: (user_id, expires_at) for session_id, user_id, expires_at in rows}
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()

@@ -1,0 +1,205 @@
+"""Queries about users. Every change writes an audit row in the same transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from sqlalchemy import delete as sql_delete
+from sqlalchemy import func, select
+from sqlalchemy import update as sql_update
+from sqlalchemy.orm import Session
+
+from cyberlab.db import audit
+from cyberlab.db.audit import Actor
+from cyberlab.db.engine import reads
+from cyberlab.db.errors import Conflict, NotFound
+from cyberlab.db.models import LoginSession, Role, User
+from cyberlab.db.page import Page, fetch, matching, paged
+from cyberlab.db.text import clean, normalise_username
+
+LOCAL = "local"
+NAME_LIMIT = 255
+
+
+@reads
+def get(s: Session, user_id: int) -> User | None:
+    """The user with that id."""
+    return fetch(s, User, user_id)
+
+
+@reads
+def by_ids(s: Session, user_ids: Collection[int]) -> dict[int, User]:
+    """Those users that exist, by id."""
+    return {user.id: user for user in s.scalars(select(User).where(User.id.in_(user_ids)))}
+
+
+@reads
+def by_name(s: Session, username: str, backend: str = LOCAL) -> User | None:
+    """The user of that name, in any spelling, in one backend."""
+    return s.scalar(select(User).where(User.backend == backend, User.username == normalise_username(clean(username))))
+
+
+@reads
+def backends_of(s: Session, username: str) -> set[str]:
+    """The backends in which that name is known here."""
+    return set(s.scalars(select(User.backend).where(User.username == normalise_username(clean(username)))))
+
+
+@reads
+def page(s: Session, *, search: str = "", role: Role | None = None, offset: int = 0, limit: int = 50) -> Page[User]:
+    """Users by name; every word of ``search`` is in the user name, display name or mail address."""
+    rows = select(User).where(matching(User.search_text, search))
+    if role is not None:
+        rows = rows.where(User.role == role)
+    return paged(s, rows, (User.username, User.id), offset, limit)
+
+
+@reads
+def count_active_admins(s: Session) -> int:
+    """How many could administer the portal today."""
+    return s.scalar(select(func.count()).select_from(User).where(User.role == Role.ADMIN, User.active)) or 0
+
+
+def create(
+    s: Session,
+    actor: Actor,
+    *,
+    username: str,
+    role: Role,
+    password_hash: str | None = None,
+    display_name: str = "",
+    email: str | None = None,
+    backend: str = LOCAL,
+) -> User:
+    """Add a user; raise Conflict for a name that is taken in that backend or is none."""
+    name = _checked_name(username)
+    if by_name(s, name, backend) is not None:
+        raise Conflict("username", f"there already is a user “{name}”")
+    user = User(
+        backend=backend,
+        username=name,
+        role=role,
+        password_hash=password_hash,
+        display_name=clean(display_name, NAME_LIMIT),
+        email=_checked_email(email),
+    )
+    s.add(user)
+    s.flush()
+    audit.record(s, actor, "user.create", _label(user), f"role {role}")
+    return user
+
+
+def update(s: Session, actor: Actor, user_id: int, *, display_name: str, email: str | None, role: Role) -> User:
+    """Change what an admin may edit; raise NotFound, or Conflict for the last active admin's role."""
+    user = _locked(s, user_id)
+    if role != Role.ADMIN:
+        _keep_an_admin(s, user, "role")
+    before = user.role
+    user.display_name = clean(display_name, NAME_LIMIT)
+    user.email = _checked_email(email)
+    user.role = role
+    audit.record(s, actor, "user.update", _label(user), f"role {before} -> {role}" if before != role else "")
+    return user
+
+
+def set_password(s: Session, actor: Actor, user_id: int, password_hash: str) -> None:
+    """Replace the password's hash and end all of the user's login sessions; raise NotFound or Conflict."""
+    user = _locked(s, user_id)
+    if user.backend != LOCAL:
+        raise Conflict("password", f"the password of “{user.username}” is kept by {user.backend}, not here")
+    user.password_hash = password_hash
+    _revoke_logins(s, user.id)
+    audit.record(s, actor, "user.password", _label(user))
+
+
+def replace_hash(s: Session, user_id: int, old: str, new: str) -> None:
+    """Exchange the hash of an unchanged password (another cost), unless the password has changed meanwhile."""
+    s.execute(
+        sql_update(User)
+        .where(User.id == user_id, User.password_hash == old)
+        .values(password_hash=new)
+        .execution_options(access_epoch=False)
+    )
+
+
+def set_active(s: Session, actor: Actor, user_id: int, active: bool) -> None:
+    """Enable or disable; disabling ends all login sessions. Raise NotFound, or Conflict for the last active admin."""
+    user = _locked(s, user_id)
+    if not active:
+        _keep_an_admin(s, user, "active")
+        _revoke_logins(s, user.id)
+    user.active = active
+    audit.record(s, actor, "user.enable" if active else "user.disable", _label(user))
+
+
+def delete(s: Session, actor: Actor, user_id: int) -> None:
+    """Remove a user with memberships, assignments and login sessions; history stays, by name.
+
+    Raises NotFound, or Conflict for the last active admin.
+    """
+    user = _locked(s, user_id)
+    _keep_an_admin(s, user, "user")
+    audit.record(s, actor, "user.delete", _label(user))
+    s.delete(user)
+
+
+def claim(s: Session, *, backend: str, subject: str, username: str) -> User | None:
+    """The row that a backend's (subject, name) signs in to, locked until the transaction ends; None: there is none.
+
+    The first sign-in claims a row of that name that nobody has claimed; later ones find it by the subject,
+    so that a name which a directory gives to somebody else does not come with the former owner's rights.
+    """
+    user = s.scalar(select(User).where(User.backend == backend, User.subject == subject).with_for_update())
+    if user is None:
+        name = normalise_username(clean(username))
+        user = s.scalar(
+            select(User).where(User.backend == backend, User.username == name, User.subject.is_(None)).with_for_update()
+        )
+        if user is not None:
+            user.subject = subject
+    return user
+
+
+def _locked(s: Session, user_id: int) -> User:
+    if fetch(s, User, user_id) is None:
+        raise NotFound(f"user {user_id}")
+    return s.scalars(
+        select(User).where(User.id == user_id).with_for_update().execution_options(populate_existing=True)
+    ).one()
+
+
+def _keep_an_admin(s: Session, user: User, field: str) -> None:
+    """Refuse if ``user`` is the only active admin; locks the admins, so that two cannot remove each other."""
+    if user.role != Role.ADMIN or not user.active:
+        return
+    admins = select(User.id).where(User.role == Role.ADMIN, User.active).order_by(User.id).with_for_update()
+    if set(s.scalars(admins)) == {user.id}:
+        raise Conflict(field, f"“{user.username}” is the last active admin; make another one first")
+
+
+def _revoke_logins(s: Session, user_id: int) -> None:
+    s.execute(sql_delete(LoginSession).where(LoginSession.user_id == user_id))
+
+
+def _checked_name(username: str) -> str:
+    name = normalise_username(username)
+    if not name:
+        raise Conflict("username", "a user name is needed")
+    if len(name) > NAME_LIMIT:
+        raise Conflict("username", f"a user name has at most {NAME_LIMIT} characters")
+    if not name.isprintable() or any(char.isspace() for char in name):
+        raise Conflict("username", "a user name has no spaces or control characters")
+    return name
+
+
+def _checked_email(email: str | None) -> str | None:
+    address = clean(email or "")
+    if not address:
+        return None
+    if len(address) > 320 or "@" not in address.strip("@") or any(char.isspace() for char in address):
+        raise Conflict("email", "that is no mail address")
+    return address
+
+
+def _label(user: User) -> str:
+    return f"user {user.username}" if user.backend == LOCAL else f"user {user.username} ({user.backend})"
