@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
 from cyberlab import problems
-from cyberlab.console import rfb
+from cyberlab.console import rfb, transports
 from cyberlab.console.client import WENT_AWAY, ClientClosed, ClientLink
 from cyberlab.console.registry import ConsoleRequest, Full, LiveConsole, Registry
 from cyberlab.console.relay import Relay
@@ -87,7 +88,19 @@ class Gateway:
 
     def open(self, client: ClientLink, request: ConsoleRequest, source: ConsoleSource) -> None:
         """Run a console in a task of the gateway's own; it ends with the browser's connection at the latest."""
-        task = asyncio.get_running_loop().create_task(ConsoleSession(self, client, request, source).run())
+        self._own(ConsoleSession(self, client, request, source).run())
+
+    def take(self, sock: socket.socket, client: ClientLink, request: ConsoleRequest, source: ConsoleSource) -> None:
+        """The same, on a socket that has been taken over from the web server."""
+
+        async def adopt() -> None:
+            await transports.adopt(lambda: client, sock)
+            await ConsoleSession(self, client, request, source).run()
+
+        self._own(adopt())
+
+    def _own(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
