@@ -17,6 +17,7 @@ FLOORS: dict[str, int] = {
     "console": 2,
     "proxmox": 2,
     "handlers": 3,
+    "access_watch": 3,
     "app": 4,
     "cli": 5,
 }

@@ -1,0 +1,202 @@
+"""Wiring: makes the parts, starts them in order, and ends them in the opposite one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from urllib.parse import urlsplit
+
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+
+from cyberlab.access_watch import AccessWatch
+from cyberlab.auth.local import LocalBackend
+from cyberlab.auth.login import LoginService
+from cyberlab.blocking import BlockingPool
+from cyberlab.console.registry import ConsoleRequest, Registry
+from cyberlab.console.session import Gateway, Limits
+from cyberlab.db import consoles, logins
+from cyberlab.db.engine import Database
+from cyberlab.db.models import utcnow
+from cyberlab.handlers.portal import Portal
+from cyberlab.handlers.routes import make_application
+from cyberlab.proxmox.cluster import Cluster
+from cyberlab.settings import Configuration, Settings, SettingsError
+
+log = logging.getLogger(__name__)
+
+_HASHING_THREADS = 2  # bcrypt gives the GIL back; more threads than cores only make everybody wait longer
+_PURGE_SECONDS = 3600.0
+
+
+class ConsoleRows:
+    """The console log in the database."""
+
+    def __init__(self, database: Database) -> None:
+        """Each call is one transaction."""
+        self._database = database
+
+    async def opened(self, request: ConsoleRequest) -> int:
+        """Begin a row; return its id."""
+        return await self._database.run(
+            consoles.opened,
+            user_id=request.user_id,
+            vm_id=request.vm_id,
+            username=request.username,
+            vm_label=request.vm_label,
+            address=request.address,
+        )
+
+    async def closed(self, row: int, bytes_to_client: int, bytes_to_upstream: int, reason: str) -> None:
+        """Complete a row."""
+        await self._database.run(
+            consoles.closed,
+            row,
+            bytes_to_client=bytes_to_client,
+            bytes_to_upstream=bytes_to_upstream,
+            end_reason=reason,
+        )
+
+
+def limits_of(settings: Settings) -> Limits:
+    """The gateway's times, from the settings."""
+    return Limits(
+        handshake=settings.console_handshake_timeout,
+        ping=settings.console_ping_interval,
+        upstream_keepalive=settings.console_upstream_keepalive,
+        stuck=settings.console_stuck_timeout,
+    )
+
+
+class Server:
+    """The whole portal on one IOLoop."""
+
+    def __init__(self, configuration: Configuration, clusters: Mapping[str, Cluster] | None = None) -> None:
+        """Make the parts; nothing listens yet. ``clusters``: by name, instead of those of the configuration."""
+        settings = configuration.portal
+        self.settings = settings
+        self.database = Database(settings.database_url)
+        self.auth_pool = BlockingPool("auth", _HASHING_THREADS, waiting=64)
+        backends = [LocalBackend(self.database, settings.bcrypt_cost)]
+        self.logins = LoginService(self.database, self.auth_pool, backends, settings)
+        if clusters is None:
+            clusters = {cluster.cluster: Cluster(cluster) for cluster in configuration.clusters}
+        self.clusters = clusters
+        self.registry = Registry(settings.console_max, settings.console_max_per_user)
+        self.gateway = Gateway(self.registry, ConsoleRows(self.database), limits_of(settings))
+        self.portal = Portal(
+            config=settings,
+            database=self.database,
+            auth_pool=self.auth_pool,
+            logins=self.logins,
+            clusters=self.clusters,
+            registry=self.registry,
+            gateway=self.gateway,
+        )
+        self._watch = AccessWatch(self.database, self.logins, self.registry)
+        self._http: HTTPServer | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self.address = ""
+
+    async def start(self, sockets: Iterable[socket.socket] | None = None) -> None:
+        """Listen and begin the upkeep; raise OSError when the address is taken. ``sockets``: instead of our own."""
+        await self.database.run(consoles.close_abandoned)
+        if sockets is None:
+            # A class opens its consoles in the same second: the backlog must hold them.
+            sockets = bind_sockets(self.settings.listen_port, self.settings.listen_address, backlog=1024)
+        listening = list(sockets)
+        # Headers of a forwarded request are read by the handlers, from trusted proxies only; bodies are forms.
+        self._http = HTTPServer(make_application(self.portal), max_body_size=1 << 20, max_buffer_size=1 << 21)
+        self._http.add_sockets(listening)
+        host, port = listening[0].getsockname()[:2]
+        self.address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self._tasks = [asyncio.create_task(self._watch.run()), asyncio.create_task(self._purge())]
+
+    async def _purge(self) -> None:
+        """Once an hour, forget login sessions that have ended."""
+        while True:
+            await asyncio.sleep(_PURGE_SECONDS)
+            try:
+                await self.database.run(logins.purge, utcnow())
+            except Exception as error:
+                log.warning("ended login sessions could not be removed: %s", error)
+
+    async def stop(self) -> None:
+        """Stop listening, end the consoles with a reason, then the upkeep, then the threads."""
+        if self._http is not None:
+            self._http.stop()
+        await self.gateway.close(self.settings.shutdown_grace)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._http is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.settings.shutdown_grace):
+                    await self._http.close_all_connections()
+        # Joining threads blocks: nothing else runs on this loop any more.
+        for cluster in self.clusters.values():
+            cluster.close()
+        self.auth_pool.close()
+        self.database.close()
+
+
+def serve(configuration: Configuration, *, ready: Callable[[str], None] | None = None) -> int:
+    """Run the portal until SIGINT or SIGTERM; return the exit status. ``ready`` is called once it listens."""
+    _log_to_stderr(configuration.portal.log_level)
+    settings = configuration.portal
+    public = urlsplit(settings.public_url)
+    if public.scheme == "http" and public.hostname not in ("127.0.0.1", "localhost", "::1"):
+        log.warning("PUBLIC_URL is http: passwords travel in the clear; put TLS in front (docs/proxmox-cluster.md)")
+    try:
+        return asyncio.run(_serve(configuration, ready))
+    except OSError as error:
+        log.error("cannot listen on %s:%d: %s", settings.listen_address, settings.listen_port, error.strerror)
+        return 1
+
+
+async def _serve(configuration: Configuration, ready: Callable[[str], None] | None) -> int:
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    server = Server(configuration)
+    try:
+        await server.start()
+        log.info("listening on %s, public address %s", server.address, configuration.portal.public_url)
+        if ready is not None:
+            ready(configuration.portal.public_url)
+        await stopping.wait()
+        log.info("shutting down")
+    finally:
+        await server.stop()
+    return 0
+
+
+def start_problems(configuration: Configuration) -> list[str]:
+    """What keeps a production server from starting, beyond bad settings: the database (blocking)."""
+    database = Database(configuration.portal.database_url)
+    try:
+        problem = database.head_problem()
+    finally:
+        database.close()
+    return [f"DATABASE_URL: {problem}"] if problem else []
+
+
+def check_start(load: Callable[[], Configuration]) -> Configuration:
+    """Load the settings and look at the database; raise SettingsError with the problems of both at once."""
+    configuration = load()
+    found = start_problems(configuration)
+    if found:
+        raise SettingsError(found)
+    return configuration
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.basicConfig(
+        level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%Y-%m-%dT%H:%M:%S%z"
+    )
+    logging.getLogger("paramiko").setLevel(logging.ERROR)  # its own words for what we report as a Problem

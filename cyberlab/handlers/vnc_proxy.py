@@ -1,0 +1,93 @@
+"""The console's websocket: decided here, before the upgrade; relayed by cyberlab.console from then on."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+from tornado.websocket import WebSocketHandler
+
+from cyberlab.auth.access import Action
+from cyberlab.console.client import ClientLink
+from cyberlab.console.registry import ConsoleRequest
+from cyberlab.db import vms
+from cyberlab.db.engine import Database
+from cyberlab.handlers.base import BaseHandler, requires
+from cyberlab.handlers.explanations import FOREIGN_PAGE, NO_CLUSTER, RESTARTING, SIGN_IN, Refusal
+from cyberlab.handlers.takeover import TakeoverProtocol
+from cyberlab.handlers.vm_source import VmSource
+
+EVENTS = "cyberlab.events"  # the page understands text messages beside the picture (docs/architecture.md)
+
+
+@requires(Action.OPEN_CONSOLE, on_vm=True)
+class ConsoleSocketHandler(BaseHandler, WebSocketHandler):
+    """`/vnc-proxy/ws/<id>`: 401, 403, 404 or 503 in plain words, else a console."""
+
+    async def prepare(self) -> None:
+        """Everything that may be refused is refused here.
+
+        Tornado asks check_origin() neither for requests of the same origin nor for those without one, so that
+        nothing may hang on it.
+        """
+        if not self._from_our_page():
+            raise Refusal(403, FOREIGN_PAGE, f"Origin {self.request.headers.get('Origin', '')[:120]!r}")
+        await super().prepare()
+        if self.vm.cluster not in self.portal.clusters:
+            raise Refusal(503, NO_CLUSTER, f"no cluster {self.vm.cluster!r} in the settings")
+        if self.portal.registry.draining:
+            raise Refusal(503, RESTARTING)
+
+    def _ask_to_sign_in(self) -> None:
+        raise Refusal(401, SIGN_IN)
+
+    def _from_our_page(self) -> bool:
+        """Whether a page of ours asks, or no browser at all (every browser says whose page it is: RFC 6455, 10.2)."""
+        origin = self.request.headers.get("Origin")
+        if origin is None:
+            return True
+        public = urlsplit(self.portal.config.public_url)
+        if origin.lower() == f"{public.scheme}://{public.netloc}".lower():
+            return True
+        parts = urlsplit(origin)
+        return parts.scheme in ("http", "https") and parts.netloc.lower() == self.request.host.lower()
+
+    def check_origin(self, origin: str) -> bool:
+        """Decided in prepare()."""
+        return True
+
+    def select_subprotocol(self, subprotocols: list[str]) -> str | None:
+        """Our own page first, then what noVNC asks for by itself."""
+        return next((name for name in (EVENTS, "binary") if name in subprotocols), None)
+
+    def get_websocket_protocol(self) -> TakeoverProtocol | None:
+        """Take the socket over after the 101; None for a version other than 13 (RFC 6455, 4.2.2)."""
+        if self.request.headers.get("Sec-WebSocket-Version") != "13":
+            return None
+        return TakeoverProtocol(self, self._taken)
+
+    def _taken(self, sock: socket.socket, leftover: bytes) -> None:
+        portal, vm, user = self.portal, self.vm, self.user
+        offered = [name.strip() for name in self.request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
+        client = ClientLink(events=EVENTS in offered, leftover=leftover)
+        request = ConsoleRequest(
+            user_id=user.user_id,
+            username=user.username,
+            login_session_id=user.session_id,
+            vm_id=vm.id,
+            vm_label=vm.label,
+            address=self.client_address,
+            request_id=self.request_id,
+        )
+        source = VmSource(portal.clusters[vm.cluster], vm, _moved(portal.database, vm.id))
+        portal.gateway.take(sock, client, request, source)
+
+
+def _moved(database: Database, vm_id: int) -> Callable[[str], Awaitable[None]]:
+    """Note a machine's new node; holds the database and the id, not the request."""
+
+    async def moved(node: str) -> None:
+        await database.run(vms.moved, vm_id, node)
+
+    return moved
