@@ -1,7 +1,6 @@
 # CyberLab. `make run` starts a demo, `make test` tests everything; `make` alone lists the rest.
 
 PY := .venv/bin/python
-export PYTHON
 
 .PHONY: help run test lint setup setup-dev check bench clean
 
