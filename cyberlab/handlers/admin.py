@@ -1,0 +1,122 @@
+"""What the admin's pages have in common, and the overview."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from cyberlab.auth.access import Action
+from cyberlab.db import assignments, users, vms
+from cyberlab.db.page import Page
+from cyberlab.handlers.base import BaseHandler, requires
+from cyberlab.handlers.machines import states
+
+ROWS = 50
+SUGGESTIONS = 20
+LAST_PAGE = 1_000_000
+NOUNS = (
+    ("/admin", "Overview"),
+    ("/admin/users", "Users"),
+    ("/admin/vms", "Machines"),
+    ("/admin/assignments", "Assignments"),
+)
+
+
+class AdminHandler(BaseHandler):
+    """A page with a search, or a form."""
+
+    @property
+    def search(self) -> str:
+        """What the list is searched for."""
+        return self.get_query_argument("q", "")[:200]
+
+    @property
+    def offset(self) -> int:
+        """Where the asked page of the list begins."""
+        number = self.get_query_argument("page", "1")
+        if not (number.isascii() and number.isdecimal() and len(number) < 8):
+            return 0
+        return (min(max(int(number), 1), LAST_PAGE) - 1) * ROWS
+
+    def beyond(self, page: Page[Any]) -> bool:
+        """Whether the list has become shorter than the page that was asked for."""
+        return not page.rows and page.offset > 0
+
+    def get_template_namespace(self) -> dict[str, Any]:
+        """The nouns at the side."""
+        return super().get_template_namespace() | {"nouns": NOUNS, "noun": self._noun()}
+
+    def _noun(self) -> str:
+        return "/".join(self.request.path.split("/")[:3])
+
+    def done(self, where: str, notice: str) -> None:
+        """A change was made: go to a list and say so there."""
+        self.notify(notice)
+        self.redirect(where, status=303)
+
+    def confirm(self, *, title: str, text: str, button: str, back: str, status: int = 200, problem: str = "") -> None:
+        """Ask before removing something."""
+        self.set_status(status)
+        self.render("admin/confirm.html", title=title, text=text, button=button, back=back, problem=problem)
+
+
+@requires(Action.ADMINISTER)
+class OverviewHandler(AdminHandler):
+    """How much there is of everything, and where to begin."""
+
+    async def get(self) -> None:
+        """Count."""
+        run = self.portal.database.run
+        self.render(
+            "admin/overview.html",
+            counts=(
+                ("/admin/users", "users", (await run(users.page, limit=1)).total),
+                ("/admin/vms", "machines", (await run(vms.page, limit=1)).total),
+                ("/admin/assignments", "assignments", (await run(assignments.page, limit=1)).total),
+            ),
+            open_consoles=len(self.portal.registry),
+            clusters=sorted(self.portal.clusters),
+        )
+
+
+@requires(Action.ADMINISTER)
+class UserSuggestionsHandler(AdminHandler):
+    """User names for a field that wants one."""
+
+    answers_json = True
+
+    async def get(self) -> None:
+        """Answer ``{"suggestions": [{value, text}]}``."""
+        page = await self.portal.database.run(users.page, search=self.search, limit=SUGGESTIONS)
+        rows = [{"value": user.username, "text": user.display_name} for user in page.rows]
+        self.send_json({"suggestions": rows})
+
+
+@requires(Action.ADMINISTER)
+class VmSuggestionsHandler(AdminHandler):
+    """Machines for a field that wants one."""
+
+    answers_json = True
+
+    async def get(self) -> None:
+        """Answer ``{"suggestions": [{value, text}]}``."""
+        page = await self.portal.database.run(vms.page, search=self.search, limit=SUGGESTIONS)
+        self.send_json({"suggestions": [{"value": f"{vm.cluster}/{vm.vmid}", "text": vm.name} for vm in page.rows]})
+
+
+@requires(Action.ADMINISTER)
+class VmStatesHandler(AdminHandler):
+    """The states of the machines on one page of the list."""
+
+    answers_json = True
+
+    async def get(self) -> None:
+        """Answer as for students."""
+        page = await self.portal.database.run(vms.page, search=self.search, offset=self.offset, limit=ROWS)
+        found, messages = await states(self.portal, page.rows)
+        self.send_json(
+            {
+                "machines": {vm_id: asdict(state) for vm_id, state in found.items()},
+                "message": f"{'; '.join(messages)}." if messages else None,
+            }
+        )

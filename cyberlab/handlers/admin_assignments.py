@@ -1,0 +1,209 @@
+"""Assignments: list, create, edit, remove."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from sqlalchemy.orm import Session
+
+from cyberlab.auth.access import Action
+from cyberlab.db import assignments, users, vms
+from cyberlab.db.engine import reads
+from cyberlab.db.errors import Conflict, NotFound
+from cyberlab.db.models import Assignment, User, Vm
+from cyberlab.handlers.admin import ROWS, SUGGESTIONS, AdminHandler
+from cyberlab.handlers.base import requires
+from cyberlab.handlers.forms import Form, moment_value
+
+T = TypeVar("T")
+LIST = "/admin/assignments"
+_REFERENCE = re.compile(r"([a-z0-9][a-z0-9-]{0,31})/([0-9]{3,9})")
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """From when until when, and what is allowed."""
+
+    starts_at: datetime | None
+    ends_at: datetime | None
+    can_power: bool
+    can_reset: bool
+
+
+def terms(form: Form) -> Terms:
+    """Read and check them; what is wrong is noted in the form."""
+    given = Terms(form.moment("starts_at"), form.moment("ends_at"), form.flag("can_power"), form.flag("can_reset"))
+    if given.starts_at and given.ends_at and given.ends_at <= given.starts_at:
+        form.fail("ends_at", "the end has to be after the start")
+    return given
+
+
+@reads
+def chosen_vm(s: Session, text: str) -> Vm:
+    """The machine meant by ``cluster/vmid`` or by a name that only one has; raise Conflict."""
+    reference = _REFERENCE.match(text)
+    if reference:
+        vm = vms.by_ref(s, reference[1], int(reference[2]))
+        if vm is not None:
+            return vm
+    named = [vm for vm in vms.page(s, search=text, limit=200).rows if vm.name == text]
+    if len(named) > 1:
+        raise Conflict("vm", f"several machines are called “{text}”; choose one as cluster/VMID from the list")
+    if not named:
+        raise Conflict("vm", "there is no such machine in the portal; choose one from the list")
+    return named[0]
+
+
+@reads
+def chosen_user(s: Session, text: str) -> User:
+    """The user of that name in whatever backend, if only one has it; raise Conflict."""
+    found = users.by_name(s, text)
+    if found is None:
+        others = [name for name in users.backends_of(s, text) if name != users.LOCAL]
+        found = users.by_name(s, text, others[0]) if len(others) == 1 else None
+    if found is None:
+        raise Conflict("user", "there is no such user; choose one from the list")
+    return found
+
+
+class AssignmentHandler(AdminHandler):
+    """A page about one assignment."""
+
+    async def found(self, assignment_id: str) -> Assignment:
+        """The assignment, or NotFound."""
+        row = await self.portal.database.run(assignments.get, int(assignment_id))
+        if row is None:
+            raise NotFound(f"assignment {assignment_id}")
+        return row
+
+    async def chosen(self, form: Form, find: Callable[[Session, str], T], text: str) -> T | None:
+        """What a field names; None with a message at the field where it names nothing."""
+        try:
+            return await self.portal.database.run(find, text)
+        except Conflict as conflict:
+            form.conflict(conflict)
+            return None
+
+
+@requires(Action.ADMINISTER)
+class AssignmentsHandler(AdminHandler):
+    """The list."""
+
+    async def get(self) -> None:
+        """Search by machine, user or class."""
+        page = await self.portal.database.run(assignments.page, search=self.search, offset=self.offset, limit=ROWS)
+        if self.beyond(page):
+            return self.redirect(LIST)
+        self.render("admin/assignments.html", page=page, q=self.search)
+
+
+@requires(Action.ADMINISTER)
+class NewAssignmentHandler(AssignmentHandler):
+    """Giving a machine to a user."""
+
+    async def get(self) -> None:
+        """Show the form; the address may name the user and the machine."""
+        values = {name: self.get_query_argument(name, "")[:255] for name in ("user", "vm")}
+        await self._show(Form(values))
+
+    async def post(self) -> None:
+        """Create it, or show the form again with what is wrong."""
+        form = Form.sent(self)
+        username, machine, given = form.text("user"), form.text("vm"), terms(form)
+        user = await self.chosen(form, chosen_user, username) if username else None
+        vm = await self.chosen(form, chosen_vm, machine) if machine else None
+        if user is not None and vm is not None and not form.errors:
+            try:
+                await self.portal.database.run(
+                    assignments.create,
+                    self.actor,
+                    vm_id=vm.id,
+                    user_id=user.id,
+                    starts_at=given.starts_at,
+                    ends_at=given.ends_at,
+                    can_power=given.can_power,
+                    can_reset=given.can_reset,
+                )
+                return self.done(LIST, f"{vm.name or vm.vmid} is assigned to {user.username}.")
+            except Conflict as conflict:
+                form.fail({"user_id": "user", "vm_id": "vm"}.get(conflict.field, conflict.field), conflict.message)
+        await self._show(form)
+
+    async def _show(self, form: Form) -> None:
+        people = await self.portal.database.run(users.page, limit=SUGGESTIONS)
+        machines = await self.portal.database.run(vms.page, limit=SUGGESTIONS)
+        self.set_status(422 if form.errors else 200)
+        self.render(
+            "admin/assignment.html",
+            form=form,
+            row=None,
+            users=[(user.username, user.display_name) for user in people.rows],
+            vms=[(f"{vm.cluster}/{vm.vmid}", vm.name) for vm in machines.rows],
+        )
+
+
+@requires(Action.ADMINISTER)
+class EditAssignmentHandler(AssignmentHandler):
+    """Changing times and rights; another user or machine is another assignment."""
+
+    async def get(self, assignment_id: str) -> None:
+        """Show the form."""
+        row = await self.found(assignment_id)
+        values = {
+            "starts_at": moment_value(row.starts_at),
+            "ends_at": moment_value(row.ends_at),
+            "can_power": "1" if row.can_power else "",
+            "can_reset": "1" if row.can_reset else "",
+        }
+        self._show(Form(values), row)
+
+    async def post(self, assignment_id: str) -> None:
+        """Change it, or show the form again with what is wrong."""
+        form = Form.sent(self)
+        given = terms(form)
+        row = await self.found(assignment_id)
+        if not form.errors:
+            try:
+                await self.portal.database.run(
+                    assignments.update,
+                    self.actor,
+                    row.id,
+                    starts_at=given.starts_at,
+                    ends_at=given.ends_at,
+                    can_power=given.can_power,
+                    can_reset=given.can_reset,
+                )
+                return self.done(LIST, f"The assignment of {row.vm.name or row.vm.vmid} was saved.")
+            except Conflict as conflict:
+                form.conflict(conflict)
+        self._show(form, row)
+
+    def _show(self, form: Form, row: Assignment) -> None:
+        self.set_status(422 if form.errors else 200)
+        self.render("admin/assignment.html", form=form, row=row, users=(), vms=())
+
+
+@requires(Action.ADMINISTER)
+class RemoveAssignmentHandler(AssignmentHandler):
+    """Taking a machine away, after a question."""
+
+    async def get(self, assignment_id: str) -> None:
+        """Ask."""
+        row = await self.found(assignment_id)
+        holder = row.user.username if row.user else f"the class {row.group.name}" if row.group else "?"
+        self.confirm(
+            title=f"Take {row.vm.name or row.vm.vmid} away from {holder}?",
+            text="Open consoles end at once. The machine itself is not changed.",
+            button="Remove the assignment",
+            back=f"{LIST}/{row.id}",
+        )
+
+    async def post(self, assignment_id: str) -> None:
+        """Remove; the consoles that it allowed end by the portal's re-authorization."""
+        row = await self.found(assignment_id)
+        await self.portal.database.run(assignments.delete, self.actor, row.id)
+        self.done(LIST, f"The assignment of {row.vm.name or row.vm.vmid} was removed.")

@@ -1,0 +1,227 @@
+"""Users: list, create, edit, disable, a new password, remove."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cyberlab.auth import passwords
+from cyberlab.auth.access import Action
+from cyberlab.db import users
+from cyberlab.db.errors import Conflict, NotFound
+from cyberlab.db.models import Role, User
+from cyberlab.handlers.admin import ROWS, AdminHandler
+from cyberlab.handlers.base import requires
+from cyberlab.handlers.forms import Form
+from cyberlab.problems import DEACTIVATED, SIGNED_OUT
+
+LIST = "/admin/users"
+ROLES = tuple((role.value, role.value) for role in Role)
+HASH_TIMEOUT = 20.0  # seconds: the auth pool may be busy with a lesson's sign-ins
+
+
+@dataclass(frozen=True, slots=True)
+class UserInput:
+    """The part of the form that creating and editing share."""
+
+    display_name: str
+    email: str | None
+    role: Role
+
+
+def user_input(form: Form) -> UserInput:
+    """Read and check it; what is wrong is noted in the form."""
+    return UserInput(
+        form.text("display_name", required=False),
+        form.text("email", longest=320, required=False) or None,
+        form.choice("role", Role),
+    )
+
+
+def new_password(form: Form) -> str:
+    """Read and check a new password."""
+    password = form.values.get("password", "")
+    problem = passwords.problem(password)
+    if problem is not None:
+        form.fail("password", problem)
+    return password
+
+
+class UserHandler(AdminHandler):
+    """A page about one user."""
+
+    async def found(self, user_id: str) -> User:
+        """The user, or NotFound."""
+        user = await self.portal.database.run(users.get, int(user_id))
+        if user is None:
+            raise NotFound(f"user {user_id}")
+        return user
+
+    async def hashed(self, password: str) -> str:
+        """The password's hash, made on the auth pool."""
+        cost = self.portal.config.bcrypt_cost
+        return await self.portal.auth_pool.run(HASH_TIMEOUT, passwords.hash_password, password, cost)
+
+
+@requires(Action.ADMINISTER)
+class UsersHandler(AdminHandler):
+    """The list."""
+
+    async def get(self) -> None:
+        """Search by name or mail address, and by role."""
+        chosen = self.get_query_argument("role", "")
+        role = Role(chosen) if chosen in set(Role) else None
+        page = await self.portal.database.run(users.page, search=self.search, role=role, offset=self.offset, limit=ROWS)
+        if self.beyond(page):
+            return self.redirect(LIST)
+        self.render("admin/users.html", page=page, q=self.search, role=chosen, roles=ROLES)
+
+
+@requires(Action.ADMINISTER)
+class NewUserHandler(UserHandler):
+    """Creating a local account."""
+
+    def get(self) -> None:
+        """Show the empty form."""
+        self._show(Form({"role": Role.STUDENT.value}))
+
+    async def post(self) -> None:
+        """Create the user, or show the form again with what is wrong."""
+        form = Form.sent(self)
+        username, given, password = form.text("username"), user_input(form), new_password(form)
+        if not form.errors:
+            try:
+                user = await self.portal.database.run(
+                    users.create,
+                    self.actor,
+                    username=username,
+                    role=given.role,
+                    password_hash=await self.hashed(password),
+                    display_name=given.display_name,
+                    email=given.email,
+                )
+                return self.done(LIST, f"User {user.username} was created.")
+            except Conflict as conflict:
+                form.conflict(conflict)
+        self._show(form)
+
+    def _show(self, form: Form) -> None:
+        self.set_status(422 if form.errors else 200)
+        self.render("admin/user.html", form=form, user=None, roles=ROLES)
+
+
+@requires(Action.ADMINISTER)
+class EditUserHandler(UserHandler):
+    """Changing name, address and role."""
+
+    async def get(self, user_id: str) -> None:
+        """Show the form."""
+        user = await self.found(user_id)
+        values = {"display_name": user.display_name, "email": user.email or "", "role": user.role.value}
+        self._show(Form(values), user)
+
+    async def post(self, user_id: str) -> None:
+        """Change the user, or show the form again with what is wrong."""
+        form = Form.sent(self)
+        given = user_input(form)
+        user = await self.found(user_id)
+        if not form.errors:
+            try:
+                await self.portal.database.run(
+                    users.update,
+                    self.actor,
+                    user.id,
+                    display_name=given.display_name,
+                    email=given.email,
+                    role=given.role,
+                )
+                return self.done(LIST, f"User {user.username} was saved.")
+            except Conflict as conflict:
+                form.conflict(conflict)
+        self._show(form, user)
+
+    def _show(self, form: Form, user: User) -> None:
+        self.set_status(422 if form.errors else 200)
+        self.render("admin/user.html", form=form, user=user, roles=ROLES)
+
+
+@requires(Action.ADMINISTER)
+class ActiveUserHandler(UserHandler):
+    """Disabling and enabling."""
+
+    async def get(self, user_id: str) -> None:
+        """Ask."""
+        self._ask(await self.found(user_id))
+
+    async def post(self, user_id: str) -> None:
+        """Do what the form was about, not its opposite if somebody was quicker."""
+        active = self.get_body_argument("active", "") == "1"
+        user = await self.found(user_id)
+        try:
+            await self.portal.database.run(users.set_active, self.actor, user.id, active)
+        except Conflict as conflict:
+            return self._ask(user, 422, conflict.message)
+        if not active:
+            self.portal.registry.end(DEACTIVATED, lambda console: console.user_id == user.id)
+        self.done(f"{LIST}/{user.id}", f"User {user.username} was {'enabled' if active else 'disabled'}.")
+
+    def _ask(self, user: User, status: int = 200, problem: str = "") -> None:
+        self.set_status(status)
+        self.render("admin/user_active.html", user=user, problem=problem)
+
+
+@requires(Action.ADMINISTER)
+class PasswordHandler(UserHandler):
+    """Setting a new password."""
+
+    async def get(self, user_id: str) -> None:
+        """Show the form."""
+        self._show(Form(), await self.found(user_id))
+
+    async def post(self, user_id: str) -> None:
+        """Set it; whoever is signed in with the old one is signed out."""
+        form = Form.sent(self)
+        password = new_password(form)
+        user = await self.found(user_id)
+        if not form.errors:
+            try:
+                hashed = await self.hashed(password)
+                await self.portal.database.run(users.set_password, self.actor, user.id, hashed)
+                self.portal.registry.end(SIGNED_OUT, lambda console: console.user_id == user.id)
+                return self.done(f"{LIST}/{user.id}", f"User {user.username} has a new password.")
+            except Conflict as conflict:
+                form.conflict(conflict)
+        self._show(form, user)
+
+    def _show(self, form: Form, user: User) -> None:
+        self.set_status(422 if form.errors else 200)
+        self.render("admin/user_password.html", form=form, user=user)
+
+
+@requires(Action.ADMINISTER)
+class RemoveUserHandler(UserHandler):
+    """Removing, after a question."""
+
+    async def get(self, user_id: str) -> None:
+        """Ask."""
+        self._ask(await self.found(user_id))
+
+    async def post(self, user_id: str) -> None:
+        """Remove."""
+        user = await self.found(user_id)
+        try:
+            await self.portal.database.run(users.delete, self.actor, user.id)
+        except Conflict as conflict:
+            return self._ask(user, 422, conflict.message)
+        self.portal.registry.end(DEACTIVATED, lambda console: console.user_id == user.id)
+        self.done(LIST, f"User {user.username} was removed.")
+
+    def _ask(self, user: User, status: int = 200, problem: str = "") -> None:
+        self.confirm(
+            title=f"Remove {user.username}?",
+            text="Their assignments and memberships go with them, and open consoles end. What they did stays in the "
+            "audit. To lock somebody out for a while, disable the account instead.",
+            button="Remove the user",
+            back=f"{LIST}/{user.id}",
+            status=status,
+            problem=problem,
+        )

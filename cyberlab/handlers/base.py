@@ -1,0 +1,174 @@
+"""The base of every page: who is signed in, whether they may, and what each template gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+from urllib.parse import urlencode
+
+from cyberlab.auth.access import NO_FACTS, AccessFacts, Action, may
+from cyberlab.db import assignments, vms
+from cyberlab.db.audit import Actor
+from cyberlab.db.logins import Login
+from cyberlab.db.models import Role, Vm, utcnow
+from cyberlab.handlers.common import CommonHandler
+from cyberlab.handlers.explanations import (
+    NO_SUCH_MACHINE,
+    NO_SUCH_PAGE,
+    NOT_YOUR_MACHINE,
+    NOT_YOURS,
+    SIGN_IN,
+    Refusal,
+)
+from cyberlab.handlers.portal import Portal
+
+__all__ = ["BaseHandler", "Portal", "public", "requires", "signed_in"]
+
+LONGEST_TOKEN = 128  # characters; ours have 43
+NOTICE_DAYS = 1 / 24 / 60  # what a notice says is stale after a minute
+HOMES = {Role.STUDENT: "/student", Role.TEACHER: "/teacher", Role.ADMIN: "/admin"}
+NAVIGATION = {
+    Role.STUDENT: (("/student", "My machines"),),
+    Role.TEACHER: (("/teacher", "My classes"), ("/student", "My machines")),
+    Role.ADMIN: (("/admin", "Admin"), ("/student", "My machines")),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Who may use a handler; ``on_vm``: the action concerns the VM whose id is the address's first part."""
+
+    public: bool = False
+    action: Action | None = None
+    on_vm: bool = False
+
+
+H = TypeVar("H", bound="type[BaseHandler]")
+
+
+def public(handler: H) -> H:
+    """Mark a handler as open to everybody."""
+    handler.rule = Rule(public=True)
+    return handler
+
+
+def signed_in(handler: H) -> H:
+    """Mark a handler as open to everybody who is signed in."""
+    handler.rule = Rule()
+    return handler
+
+
+def requires(action: Action, *, on_vm: bool = False) -> Callable[[H], H]:
+    """Mark a handler as open to those whom auth.access lets do ``action``."""
+
+    def mark(handler: H) -> H:
+        handler.rule = Rule(action=action, on_vm=on_vm)
+        return handler
+
+    return mark
+
+
+class BaseHandler(CommonHandler):
+    """A handler with a rule; one that has none answers nobody."""
+
+    rule: ClassVar[Rule | None] = None
+    login: Login | None = None
+    vm: Vm  # set for rules on a VM
+    facts: AccessFacts = NO_FACTS
+
+    async def prepare(self) -> None:
+        """Find out who asks and whether they may; nothing of a handler runs before that."""
+        rule = type(self).rule
+        if rule is None:
+            raise RuntimeError(f"{type(self).__name__} says not who may use it")
+        self.login = await self._current_login()
+        if rule.public:
+            return
+        if self.login is None:
+            return self._ask_to_sign_in()
+        if rule.action is not None:
+            await self._authorize(self.login, rule.action, rule.on_vm)
+
+    async def _current_login(self) -> Login | None:
+        token = self.get_cookie(self.cookie_name("cyberlab"))
+        if not token or len(token) > LONGEST_TOKEN:
+            return None
+        return await self.portal.logins.current(token)
+
+    def _ask_to_sign_in(self) -> None:
+        if self.answers_json:
+            raise Refusal(401, SIGN_IN)
+        # Only what was asked for by GET can be asked for again after signing in.
+        next_ = f"?{urlencode({'next': self.request.uri})}" if self.request.method == "GET" else ""
+        self.redirect(f"/auth/login{next_}", status=303)
+
+    async def _authorize(self, login: Login, action: Action, on_vm: bool) -> None:
+        """Ask auth.access, once; raise Refusal 403, or 404 for a VM that does not exist."""
+        if on_vm:
+            vm = await self.portal.database.run(vms.get, int(self.path_args[0]))
+            if vm is None:
+                raise Refusal(404, NO_SUCH_MACHINE)
+            self.vm = vm
+            self.facts = await self.portal.database.run(assignments.facts, login.user_id, vm.id, utcnow())
+        if not may(login.role, action, self.facts):
+            words = NOT_YOUR_MACHINE if on_vm else NOT_YOURS
+            raise Refusal(403, words, f"{login.username} may not {action.value}")
+
+    @property
+    def user(self) -> Login:
+        """Who is signed in, where the rule wants somebody to be."""
+        assert self.login is not None
+        return self.login
+
+    @property
+    def actor(self) -> Actor:
+        """Who does it, for the audit."""
+        return Actor(self.user.user_id, self.user.username, self.client_address)
+
+    # Cookies.
+
+    def cookie_name(self, name: str) -> str:
+        """``__Host-`` (RFC 6265bis, section 4.1.3.2) keeps sibling hosts from setting it; it needs TLS."""
+        return f"__Host-{name}" if self.portal.config.secure else name
+
+    def cookie_flags(self) -> dict[str, Any]:
+        """The attributes that every cookie of ours has (no lifetime: it goes with the browser's window)."""
+        return {"path": "/", "httponly": True, "secure": self.portal.config.secure, "samesite": "Lax"}
+
+    # What pages show.
+
+    def notify(self, text: str) -> None:
+        """Show ``text`` on top of the next page; signed, so that nobody else can put words there."""
+        name = self.cookie_name("cyberlab-notice")
+        self.set_signed_cookie(name, text, expires_days=None, **self.cookie_flags())
+
+    def _take_notice(self) -> str:
+        name = self.cookie_name("cyberlab-notice")
+        if self.get_cookie(name) is None:
+            return ""
+        self.clear_cookie(name, **self.cookie_flags())
+        value = self.get_signed_cookie(name, max_age_days=NOTICE_DAYS)
+        return value.decode("utf-8", "replace") if value else ""
+
+    def get_template_namespace(self) -> dict[str, Any]:
+        """What every template may use."""
+        return super().get_template_namespace() | {
+            "login": self.login,
+            "notice": self._take_notice() if self.login and self.get_status() == 200 else "",
+            "navigation": NAVIGATION[self.login.role] if self.login else (),
+            "here": self._here,
+        }
+
+    def _here(self, address: str) -> bool:
+        return self.request.path == address or self.request.path.startswith(f"{address}/")
+
+
+@public
+class NotFoundHandler(BaseHandler):
+    """Answers every address that is none of ours."""
+
+    async def prepare(self) -> None:
+        """Say so, on a page that knows who is signed in."""
+        await super().prepare()
+        raise Refusal(404, NO_SUCH_PAGE)

@@ -1,0 +1,98 @@
+"""The pieces that several templates share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+from tornado.web import UIModule
+
+from cyberlab.db.page import Page
+from cyberlab.handlers.forms import Form
+
+
+class Field(UIModule):
+    """A labelled field with its hint and its message, tied together for screen readers."""
+
+    def render(
+        self,
+        form: Form,
+        name: str,
+        label: str,
+        *,
+        kind: str = "text",
+        hint: str = "",
+        required: bool = True,
+        maxlength: int | None = None,
+        options: Sequence[tuple[str, str]] | None = None,
+        suggest: str = "",
+        suggestions: Sequence[tuple[str, str]] = (),
+        autocomplete: str = "off",
+        inputmode: str = "",
+    ) -> str:
+        """``options`` makes it a choice; ``suggest``: where suggestions are asked for while typing."""
+        error = form.errors.get(name, "")
+        described = [f"{name}-error"] * bool(error) + [f"{name}-hint"] * bool(hint)
+        return self.render_string(
+            "modules/field.html",
+            name=name,
+            label=label,
+            kind=kind,
+            hint=hint,
+            required=required,
+            maxlength=maxlength,
+            options=options,
+            suggest=suggest,
+            suggestions=suggestions,
+            autocomplete=autocomplete,
+            inputmode=inputmode,
+            error=error,
+            described=" ".join(described),
+            value="" if kind == "password" else form.values.get(name, ""),
+        ).decode()
+
+
+class Flag(UIModule):
+    """A box to tick."""
+
+    def render(self, form: Form, name: str, label: str, hint: str = "") -> str:
+        """``hint``: what ticking it means."""
+        ticked = bool(form.values.get(name))
+        return self.render_string("modules/flag.html", name=name, label=label, hint=hint, ticked=ticked).decode()
+
+
+class Problems(UIModule):
+    """What is wrong with a form, on top of it, each linked to its field."""
+
+    def render(self, form: Form) -> str:
+        """Nothing for a form without errors."""
+        return self.render_string("modules/problems.html", form=form).decode() if form.errors else ""
+
+
+class Pager(UIModule):
+    """Earlier and later, keeping what was searched for."""
+
+    def render(self, page: Page[Any]) -> str:
+        """Links stay the same when mailed: page and search are in them."""
+        number = page.offset // page.limit + 1
+        earlier = self._link(number - 1) if number > 1 else None
+        later = self._link(number + 1) if page.offset + len(page.rows) < page.total else None
+        return self.render_string("modules/pager.html", page=page, earlier=earlier, later=later).decode()
+
+    def _link(self, number: int) -> str:
+        kept = [(name, value) for name in ("q", "role") if (value := self.handler.get_query_argument(name, ""))]
+        return f"{self.request.path}?{urlencode([*kept, ('page', number)])}"
+
+
+class MachineState(UIModule):
+    """A machine's state: "checking…" until states.js has asked."""
+
+    def render(self, vm_id: int) -> str:
+        """``vm_id``: the portal's id."""
+        return self.render_string("modules/state.html", vm_id=vm_id).decode()
+
+
+MODULES: dict[str, type[UIModule]] = {
+    module.__name__: module for module in (Field, Flag, Problems, Pager, MachineState)
+}

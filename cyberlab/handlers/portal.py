@@ -1,0 +1,40 @@
+"""What the pages work with: one object, hung on the Tornado application."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from cyberlab.auth.login import LoginService
+from cyberlab.blocking import BlockingPool
+from cyberlab.console.registry import Registry
+from cyberlab.db.engine import Database
+from cyberlab.handlers.address import Network, networks
+from cyberlab.handlers.assets import Assets
+from cyberlab.settings import ROOT, Settings
+
+if TYPE_CHECKING:
+    from cyberlab.proxmox.cluster import Cluster
+
+
+@dataclass(frozen=True, slots=True)
+class Portal:
+    """The portal's parts, made by app.py and given to every handler.
+
+    ``auth_pool``: where passwords are hashed, the one that ``logins`` uses. ``clusters``: by name.
+    """
+
+    config: Settings
+    database: Database
+    auth_pool: BlockingPool
+    logins: LoginService
+    clusters: Mapping[str, Cluster]
+    registry: Registry
+    gateway: Any = None
+    assets: Assets = field(default_factory=lambda: Assets(ROOT / "static"))
+    proxies: tuple[Network, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Parse the trusted proxies once; raises ValueError for a bad one."""
+        object.__setattr__(self, "proxies", networks(self.config.trusted_proxies))

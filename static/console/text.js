@@ -1,0 +1,69 @@
+// The dialog for text: typed as keystrokes, or exchanged with the machine's clipboard.
+
+import { LAYOUTS, type } from "./typing.js";
+
+const REMEMBERED = "cyberlab.layout";
+const byId = (id) => document.getElementById(id);
+
+// page: { current(): the RFB or null, closed(): the dialog went away }.
+export function textDialog(page) {
+  const dialog = byId("text");
+  const value = byId("text-value");
+  const layout = byId("layout");
+  const status = byId("text-status");
+  const typeButton = byId("type");
+  let typing = null;
+
+  for (const [id, { name }] of Object.entries(LAYOUTS)) {
+    layout.add(new Option(name, id));
+  }
+  layout.value = localStorage.getItem(REMEMBERED) ?? "us";
+  if (!layout.value) layout.value = "us";
+  layout.addEventListener("change", () => localStorage.setItem(REMEMBERED, layout.value));
+
+  typeButton.addEventListener("click", async () => {
+    if (typing) {
+      typing.abort();
+      return;
+    }
+    const rfb = page.current();
+    if (!rfb) {
+      status.textContent = "The console is not connected.";
+      return;
+    }
+    typing = new AbortController();
+    typeButton.textContent = "Stop";
+    try {
+      const progress = (done, total) => { status.textContent = `Typed ${done} of ${total} characters`; };
+      const unknown = await type(rfb, value.value, LAYOUTS[layout.value], progress, typing.signal);
+      if (unknown) status.textContent += `; ${unknown} are not on that keyboard and may be missing`;
+    } finally {
+      typing = null;
+      typeButton.textContent = "Type it";
+    }
+  });
+  byId("paste").addEventListener("click", () => {
+    const rfb = page.current();
+    rfb?.clipboardPasteFrom(value.value);
+    status.textContent = rfb ? "Sent to the machine’s clipboard (it needs a guest agent to take it)." : "The console is not connected.";
+  });
+  byId("copy-copied").addEventListener("click", async () => {
+    await navigator.clipboard.writeText(byId("copied-value").value).catch(() => byId("copied-value").select());
+  });
+  dialog.addEventListener("close", () => {
+    typing?.abort();
+    page.closed();
+  });
+
+  return {
+    open() {
+      status.textContent = "";
+      dialog.showModal();
+      value.focus();
+    },
+    copied(text) {
+      byId("copied-value").value = text;
+      byId("copied").hidden = false;
+    },
+  };
+}

@@ -1,0 +1,29 @@
+// Suggestions for a text field, asked for while typing; without this the field is still a plain text field.
+
+const WAIT = 200; // milliseconds after the last key
+
+for (const field of document.querySelectorAll("input[data-suggest]")) {
+  let timer = 0;
+  let asked = "";
+  field.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(async () => {
+      const text = field.value.trim();
+      if (text === asked) return;
+      asked = text;
+      try {
+        const response = await fetch(`${field.dataset.suggest}?q=${encodeURIComponent(text)}`);
+        if (!response.ok || text !== asked) return;
+        const { suggestions } = await response.json();
+        field.list.replaceChildren(...suggestions.map(({ value, text: label }) => {
+          const option = document.createElement("option");
+          option.value = value;
+          option.textContent = label;
+          return option;
+        }));
+      } catch {
+        // No suggestions then; the server checks what was typed.
+      }
+    }, WAIT);
+  });
+}

@@ -1,0 +1,174 @@
+"""A portal to test pages with: a real database, real sign-in, and a cluster that says what a test wants."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urlencode
+
+from pydantic import SecretStr
+from tornado.httpclient import AsyncHTTPClient, HTTPResponse
+from tornado.httputil import HTTPHeaders
+
+from cyberlab.auth.local import LocalBackend
+from cyberlab.auth.login import LoginService
+from cyberlab.auth.passwords import hash_password
+from cyberlab.blocking import BlockingPool
+from cyberlab.console.registry import Registry
+from cyberlab.db import assignments, groups, logins, users, vms
+from cyberlab.db.audit import Actor
+from cyberlab.db.engine import Database
+from cyberlab.db.models import MembershipRole, Role, VmKind
+from cyberlab.handlers.portal import Portal
+from cyberlab.problems import Problem
+from cyberlab.settings import Settings
+
+PASSWORD = "correct horse"
+XSRF = "0123456789abcdef0123456789abcdef"
+TEST = Actor(None, "test")
+
+
+def resource(vmid: int, name: str, status: str = "running", **more: Any) -> SimpleNamespace:
+    """One guest as Cluster.resources() lists it."""
+    plain = {
+        "vmid": vmid,
+        "kind": "qemu",
+        "node": "pve1",
+        "name": name,
+        "status": status,
+        "lock": "",
+        "template": False,
+    }
+    return SimpleNamespace(**plain | more)
+
+
+@dataclass
+class FakeCluster:
+    """What the pages use of proxmox.Cluster."""
+
+    name: str = "pve"
+    found: list[SimpleNamespace] = field(default_factory=list)
+    as_of: datetime = field(default_factory=lambda: datetime.now(UTC))
+    problem: Problem | None = None
+    hangs: bool = False
+    started: list[tuple[str, str, int]] = field(default_factory=list)
+
+    async def resources(self, max_age: float) -> SimpleNamespace:
+        """The inventory, a Problem, or nothing for ever."""
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.problem:
+            raise self.problem
+        return SimpleNamespace(as_of=self.as_of, resources={found.vmid: found for found in self.found})
+
+    async def start(self, node: str, kind: str, vmid: int) -> str:
+        """Note it."""
+        if self.problem:
+            raise self.problem
+        self.started.append((node, kind, vmid))
+        return "UPID:pve1:"
+
+
+class World:
+    """A portal with a student, a teacher of their class, an admin, and three machines.
+
+    "kali" is the student's with the right to start it; "spare" is nobody's; "other" is another student's.
+    """
+
+    def __init__(self, url: str, **settings: Any) -> None:
+        self.config = Settings(
+            _env_file=None,
+            **{"secret_key": SecretStr("s" * 40), "bcrypt_cost": 4, "database_url": url} | settings,
+        )
+        self.database = Database(url)
+        self.auth_pool = BlockingPool("auth", 2)
+        self.cluster = FakeCluster(found=[resource(100, "kali"), resource(101, "spare", "stopped")])
+        backends = [LocalBackend(self.database, self.config.bcrypt_cost)]
+        self.portal = Portal(
+            config=self.config,
+            database=self.database,
+            auth_pool=self.auth_pool,
+            logins=LoginService(self.database, self.auth_pool, backends, self.config),
+            clusters={"pve": self.cluster},  # type: ignore[dict-item]
+            registry=Registry(),
+        )
+        self.tokens: dict[str, str] = {}
+        self.users: dict[str, int] = {}
+        self.vms: dict[str, int] = {}
+        self._fill()
+
+    def _fill(self) -> None:
+        with self.database.transaction() as s:
+            hashed = hash_password(PASSWORD, 4)
+            for name, role in (
+                ("student", Role.STUDENT),
+                ("other", Role.STUDENT),
+                ("teacher", Role.TEACHER),
+                ("admin", Role.ADMIN),
+            ):
+                user = users.create(
+                    s, TEST, username=name, role=role, password_hash=hashed, display_name=f"A. {name.title()}"
+                )
+                self.users[name] = user.id
+                self.tokens[name] = logins.create(s, user.id, address="", user_agent="", lifetime=3600)
+            for vmid, name in ((100, "kali"), (101, "spare"), (102, "other")):
+                vm = vms.create(s, TEST, cluster="pve", vmid=vmid, kind=VmKind.QEMU, node="pve1", name=name)
+                self.vms[name] = vm.id
+            row = assignments.create(s, TEST, vm_id=self.vms["kali"], user_id=self.users["student"], can_power=True)
+            self.assignment = row.id
+            assignments.create(s, TEST, vm_id=self.vms["other"], user_id=self.users["other"])
+            group = groups.create(s, TEST, name="Network security")
+            groups.add_member(s, TEST, group.id, self.users["teacher"], MembershipRole.TEACHER)
+            groups.add_member(s, TEST, group.id, self.users["student"], MembershipRole.STUDENT)
+
+    def close(self) -> None:
+        """End the threads."""
+        self.auth_pool.close()
+        self.database.close()
+
+
+class Client:
+    """Asks as somebody, without following redirects; a form comes with its XSRF token unless told otherwise."""
+
+    def __init__(self, http_client: AsyncHTTPClient, base_url: str, world: World) -> None:
+        self._http = http_client
+        self._base = base_url
+        self._world = world
+
+    async def ask(
+        self,
+        path: str,
+        who: str | None = None,
+        form: Mapping[str, str] | None = None,
+        *,
+        xsrf: bool = True,
+        headers: Mapping[str, str] | None = None,
+        method: str | None = None,
+    ) -> HTTPResponse:
+        """GET, or POST a form; ``who``: a user of the world's, None for nobody."""
+        sent = HTTPHeaders({"Accept": "text/html", **(headers or {})})
+        cookies = [f"cyberlab={self._world.tokens[who]}"] if who else []
+        body = None
+        if form is not None:
+            sent["Content-Type"] = "application/x-www-form-urlencoded"
+            body = urlencode({"_xsrf": XSRF, **form} if xsrf else form)
+            cookies.append(f"_xsrf={XSRF}")
+        if cookies:
+            sent["Cookie"] = "; ".join(cookies)
+        return await self._http.fetch(
+            self._base + path,
+            method=method or ("GET" if form is None else "POST"),
+            body=body,
+            headers=sent,
+            follow_redirects=False,
+            raise_error=False,
+        )
+
+
+def text(response: HTTPResponse) -> str:
+    """The body."""
+    return response.body.decode()
