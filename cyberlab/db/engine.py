@@ -46,6 +46,11 @@ class Database:
         self._reading = self._engine.execution_options(sqlite_begin="DEFERRED")
         self._pool = BlockingPool("db", workers)
 
+    @property
+    def dialect(self) -> str:
+        """Which database it is: "sqlite" or "postgresql"."""
+        return self._engine.dialect.name
+
     async def run(self, fn: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call ``fn(session, …)`` in one transaction on a database thread.
 

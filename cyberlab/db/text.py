@@ -10,8 +10,9 @@ def normalise_username(name: str) -> str:
 
     NFKC and case folding, as in RFC 8265 section 3.3 (UsernameCaseMapped, with compatibility mapping on top).
     """
-    folded = unicodedata.normalize("NFKC", name.strip()).casefold()
-    return unicodedata.normalize("NFKC", folded)  # folding may leave a form that is not normal any more
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    # Folding may leave a form that is not normal any more, and normalising may leave spaces ("¯" is one and a macron).
+    return unicodedata.normalize("NFKC", folded).strip()
 
 
 def fold(text: str) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy import delete as sql_delete
-from sqlalchemy import func, select
 from sqlalchemy import update as sql_update
 from sqlalchemy.orm import Session
 
@@ -91,9 +91,7 @@ def create(
 
 def update(s: Session, actor: Actor, user_id: int, *, display_name: str, email: str | None, role: Role) -> User:
     """Change what an admin may edit; raise NotFound, or Conflict for the last active admin's role."""
-    user = _locked(s, user_id)
-    if role != Role.ADMIN:
-        _keep_an_admin(s, user, "role")
+    user = _locked(s, user_id) if role == Role.ADMIN else _locked_with_an_admin_left(s, user_id, "role")
     before = user.role
     user.display_name = clean(display_name, NAME_LIMIT)
     user.email = _checked_email(email)
@@ -124,9 +122,8 @@ def replace_hash(s: Session, user_id: int, old: str, new: str) -> None:
 
 def set_active(s: Session, actor: Actor, user_id: int, active: bool) -> None:
     """Enable or disable; disabling ends all login sessions. Raise NotFound, or Conflict for the last active admin."""
-    user = _locked(s, user_id)
+    user = _locked(s, user_id) if active else _locked_with_an_admin_left(s, user_id, "active")
     if not active:
-        _keep_an_admin(s, user, "active")
         _revoke_logins(s, user.id)
     user.active = active
     audit.record(s, actor, "user.enable" if active else "user.disable", _label(user))
@@ -137,8 +134,7 @@ def delete(s: Session, actor: Actor, user_id: int) -> None:
 
     Raises NotFound, or Conflict for the last active admin.
     """
-    user = _locked(s, user_id)
-    _keep_an_admin(s, user, "user")
+    user = _locked_with_an_admin_left(s, user_id, "user")
     audit.record(s, actor, "user.delete", _label(user))
     s.delete(user)
 
@@ -149,11 +145,15 @@ def claim(s: Session, *, backend: str, subject: str, username: str) -> User | No
     The first sign-in claims a row of that name that nobody has claimed; later ones find it by the subject,
     so that a name which a directory gives to somebody else does not come with the former owner's rights.
     """
-    user = s.scalar(select(User).where(User.backend == backend, User.subject == subject).with_for_update())
+    user = s.scalar(
+        select(User).where(User.backend == backend, User.subject == subject).with_for_update(key_share=True)
+    )
     if user is None:
         name = normalise_username(clean(username))
         user = s.scalar(
-            select(User).where(User.backend == backend, User.username == name, User.subject.is_(None)).with_for_update()
+            select(User)
+            .where(User.backend == backend, User.username == name, User.subject.is_(None))
+            .with_for_update(key_share=True)
         )
         if user is not None:
             user.subject = subject
@@ -161,20 +161,30 @@ def claim(s: Session, *, backend: str, subject: str, username: str) -> User | No
 
 
 def _locked(s: Session, user_id: int) -> User:
-    if fetch(s, User, user_id) is None:
+    """The user as of now, locked until the transaction ends; raise NotFound."""
+    return _lock(s, user_id)[user_id]
+
+
+def _locked_with_an_admin_left(s: Session, user_id: int, field: str) -> User:
+    """_locked(); raise Conflict if the user is the only active admin.
+
+    Locks the other admins in the same statement, in one order, so that two who remove each other
+    neither both succeed nor wait for each other for ever.
+    """
+    rows = _lock(s, user_id, and_(User.role == Role.ADMIN, User.active))
+    if {row.id for row in rows.values() if row.role == Role.ADMIN and row.active} == {user_id}:
+        raise Conflict(field, f"“{rows[user_id].username}” is the last active admin; make another one first")
+    return rows[user_id]
+
+
+def _lock(s: Session, user_id: int, *others: ColumnElement[bool]) -> dict[int, User]:
+    found: dict[int, User] = {}
+    if fetch(s, User, user_id) is not None:
+        rows = select(User).where(or_(User.id == user_id, *others)).order_by(User.id).with_for_update(key_share=True)
+        found = {row.id: row for row in s.scalars(rows.execution_options(populate_existing=True))}
+    if user_id not in found:
         raise NotFound(f"user {user_id}")
-    return s.scalars(
-        select(User).where(User.id == user_id).with_for_update().execution_options(populate_existing=True)
-    ).one()
-
-
-def _keep_an_admin(s: Session, user: User, field: str) -> None:
-    """Refuse if ``user`` is the only active admin; locks the admins, so that two cannot remove each other."""
-    if user.role != Role.ADMIN or not user.active:
-        return
-    admins = select(User.id).where(User.role == Role.ADMIN, User.active).order_by(User.id).with_for_update()
-    if set(s.scalars(admins)) == {user.id}:
-        raise Conflict(field, f"“{user.username}” is the last active admin; make another one first")
+    return found
 
 
 def _revoke_logins(s: Session, user_id: int) -> None:
