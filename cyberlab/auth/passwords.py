@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import unicodedata
 
@@ -10,7 +9,7 @@ import bcrypt
 
 MAX_BYTES = 72  # bcrypt reads no further (and bcrypt 5 raises)
 MIN_LENGTH = 8  # characters; NIST SP 800-63B, section 5.1.1.2
-_COST = re.compile(r"\$2[abxy]\$(\d\d)\$")
+_HASH = re.compile(r"\$2[abxy]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}")
 
 
 class PasswordTooLong(ValueError):
@@ -51,14 +50,13 @@ def verify(password: str, hashed: str) -> bool:
 
 def cost_of(hashed: str) -> int | None:
     """The cost that a hash was made with; None if it is no bcrypt hash."""
-    match = _COST.match(hashed)
+    match = _HASH.fullmatch(hashed)
     return int(match[1]) if match else None
 
 
-@functools.cache
 def dummy_hash(cost: int) -> str:
-    """A hash of no password that anybody knows: verifying against it costs what a real one costs."""
-    return hash_password(bcrypt.gensalt(4).decode("ascii"), cost)
+    """A hash in form, of no password at all: verifying against it costs what a real one of that cost does."""
+    return f"$2b${cost:02}${'.' * 53}"
 
 
 def _octets(password: str) -> bytes:
