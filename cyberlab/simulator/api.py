@@ -1,0 +1,321 @@
+"""The web port (8006): sign-in, version and vncwebsocket over TLS, with pveproxy's statuses, delays and silences."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import json
+import re
+import socket
+import ssl
+from collections.abc import Coroutine, Mapping
+from urllib.parse import unquote
+
+from cyberlab.simulator.calls import VERSION
+from cyberlab.simulator.certificates import Certificates
+from cyberlab.simulator.guest import CHUNK, Streams
+from cyberlab.simulator.http import HttpError, Request, Unanswered, read_request, response
+from cyberlab.simulator.options import Options
+from cyberlab.simulator.refusal import Refusal
+from cyberlab.simulator.state import ClusterState, User
+from cyberlab.simulator.tickets import Tickets
+from cyberlab.simulator.vncproxy import Consoles, Slot
+from cyberlab.simulator.websocket import FrameRefused, Relay, accept_key, drain_silently
+
+_COOKIE = re.compile(r"(?:^|\s)PVEAuthCookie(?:=| )([^;]*)")
+_TOKEN = re.compile(r"PVEAPIToken=([^=]+)=(\S+)")
+_WEBSOCKET = re.compile(r"/api2/json/nodes/([^/]+)/(qemu|lxc)/([0-9]+)/vncwebsocket")
+_TLS_HANDSHAKE = 0x16
+INVALID_TICKET = "permission denied - invalid PVEVNC ticket"
+SHUTDOWN_TIMEOUT = 1.0
+
+
+class Wedged(Exception):
+    """A callback died under libev: the connection stays open, and nothing is ever said on it again."""
+
+
+class Api:
+    """Owns the listening socket and every connection; ``consoles`` are the live ones, for tests."""
+
+    def __init__(
+        self, state: ClusterState, options: Options, tickets: Tickets, ports: Consoles, certificates: Certificates
+    ) -> None:
+        self._state = state
+        self._options = options
+        self._tickets = tickets
+        self._ports = ports
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._tls.load_cert_chain(certificates.node_file, certificates.node_key_file)
+        self._listener: socket.socket | None = None
+        self._accepting: asyncio.Task[None] | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+        self.consoles: set[Relay] = set()
+        self.port = 0
+
+    async def start(self, port: int = 0) -> None:
+        """Listen on 127.0.0.1; 0 takes a free port."""
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=512)
+        self._listener.setblocking(False)
+        self.port = self._listener.getsockname()[1]
+        self._accepting = asyncio.create_task(self._accept(self._listener), name="pveproxy")
+
+    async def close(self) -> None:
+        """Drop every connection and stop listening."""
+        if self._accepting is not None and self._listener is not None:
+            self._accepting.cancel()
+            await asyncio.gather(self._accepting, return_exceptions=True)
+            self._listener.close()
+        await self._drop_all()
+
+    async def _drop_all(self) -> None:
+        tasks = [task for task in self._connections if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return len(self._connections)
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            connection, _ = await loop.sock_accept(listener)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            task = asyncio.create_task(self._serve(connection), name="pveproxy connection")
+            self._connections.add(task)
+            task.add_done_callback(self._connections.discard)
+
+    async def _serve(self, connection: socket.socket) -> None:
+        """One connection, whatever happens on it; the transport ends with the task."""
+        try:
+            tls = await asyncio.wait_for(_first_byte(connection), self._options.patience) == _TLS_HANDSHAKE
+        except (TimeoutError, OSError):
+            connection.close()
+            return
+        except BaseException:
+            connection.close()
+            raise
+        try:
+            reader, writer = await _streams(connection, self._tls if tls else None)
+        except (OSError, TimeoutError):  # ssl.SSLError is one: a client that does not trust us
+            return
+        try:
+            if tls:
+                await self._requests(reader, writer)
+            else:
+                await self._redirect(reader, writer)
+        except FrameRefused:
+            # Without libev the error ends the worker, and everybody's session on it.
+            await asyncio.sleep(self._options.patience)
+            await self._drop_all()
+        except Unanswered:
+            await asyncio.sleep(self._options.patience)
+        except (ConnectionError, TimeoutError, asyncio.IncompleteReadError):
+            pass
+        except asyncio.CancelledError:
+            writer.transport.abort()
+            raise
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError, TimeoutError):
+                await asyncio.wait_for(writer.wait_closed(), 2 * SHUTDOWN_TIMEOUT)
+            writer.transport.abort()
+
+    async def _redirect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Plain HTTP gets the way to TLS."""
+        async with asyncio.timeout(self._options.patience):
+            request = await read_request(reader)
+        if request is not None:
+            where = f"https://{request.headers.get('host', 'localhost')}{request.path}"
+            writer.write(response(301, "Moved Permanently", b"", keep=False, extra={"Location": where}))
+            await writer.drain()
+
+    async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            async with asyncio.timeout(self._options.patience):
+                request = await read_request(reader)
+            if request is None:
+                return
+            try:
+                slot = await self._handle(request, writer)
+            except Wedged:
+                await drain_silently(reader)
+                return
+            except HttpError as error:
+                if error.status == 401:
+                    await asyncio.sleep(self._options.refusal_delay)
+                body = b'{"data":null}' if error.body else None
+                writer.write(response(error.status, error.reason, body, keep=error.body))
+                if not error.body:
+                    await writer.drain()
+                    return
+                slot = None
+            await writer.drain()
+            if slot is not None:
+                await self._console(slot, (reader, writer))
+                return
+
+    async def _handle(self, request: Request, writer: asyncio.StreamWriter) -> Slot | None:
+        """Answer a request, or return the console that it opened."""
+        if request.path == "/api2/json/access/ticket" and request.method == "POST":
+            writer.write(_json(self._sign_in(request.form())))
+            return None
+        if not request.path.startswith("/api2/"):
+            raise HttpError(501, f"Method '{request.method} {request.path}' not implemented", body=False)
+        userid = self._authenticate(request.headers)
+        match = _WEBSOCKET.fullmatch(request.path)
+        if request.path == "/api2/json/version" and request.method == "GET":
+            writer.write(_json(VERSION))
+            return None
+        if match is None or request.method != "GET":
+            raise HttpError(501, f"Method '{request.method} {request.path.removeprefix('/api2/json')}' not implemented")
+        port = self._vncwebsocket(userid, match[1], match[2], int(match[3]), request.query)
+        if request.headers.get("upgrade", "").lower() != "websocket":
+            writer.write(_json({"port": str(port)}))
+            return None
+        return await self._upgrade(request.headers, port, writer)
+
+    def _sign_in(self, form: Mapping[str, str]) -> dict[str, object]:
+        """POST access/ticket: by password, or by a ticket that still holds (renewal; root's mints anybody's)."""
+        if "username" not in form or "password" not in form:
+            raise HttpError(400, "Parameter verification failed.")
+        userid = form["username"] + (f"@{form['realm']}" if form.get("realm") else "")
+        user = self._state.users.get(userid)
+        holder = self._tickets.cookie_user(form["password"])
+        known = user is not None and hmac.compare_digest(form["password"].encode(), user.password.encode())
+        if user is None or not user.enabled or not (known or holder in (userid, "root@pam")):
+            raise HttpError(401, "authentication failure")
+        return {
+            "username": userid,
+            "ticket": self._tickets.cookie(userid),
+            "CSRFPreventionToken": "00000000:simulated",
+            "cap": {"vms": {"VM.Console": 1}} if user.userid == "root@pam" else {},
+            "clustername": self._state.name,
+        }
+
+    def _authenticate(self, headers: Mapping[str, str]) -> str:
+        """The user or token behind a request; every refusal is a 401."""
+        authorization = headers.get("authorization", "")
+        token = _TOKEN.fullmatch(authorization)
+        if token is not None:
+            secret = self._state.tokens.get(token[1], "")
+            if secret and hmac.compare_digest(secret.encode(), token[2].encode()):
+                return token[1]
+            raise HttpError(401, "Authentication failed!", body=False)
+        match = _COOKIE.search(headers.get("cookie", "")) or _COOKIE.search(authorization)
+        if match is None or not match[1]:
+            raise HttpError(401, "No ticket", body=False)
+        userid = self._tickets.cookie_user(unquote(match[1]))
+        user = self._state.users.get(userid or "")
+        if user is None or not user.enabled:
+            raise HttpError(401, "Authentication failed!", body=False)
+        return user.userid
+
+    def _user(self, userid: str) -> User:
+        return self._state.users[userid.partition("!")[0]]
+
+    def _vncwebsocket(self, userid: str, node: str, kind: str, vmid: int, query: Mapping[str, str]) -> int:
+        """GET vncwebsocket: permission, parameters, ticket, configuration, in this order. Returns the port."""
+        path = f"/vms/{vmid}"
+        if not self._user(userid).may(path, "VM.Console"):
+            raise HttpError(403, f"Permission check failed ({path}, VM.Console)")
+        ticket, port_text = query.get("vncticket", ""), query.get("port", "")
+        if not ticket or len(ticket) > 512 or not re.fullmatch("59[0-9][0-9]", port_text):
+            raise HttpError(400, "Parameter verification failed.")
+        port = int(port_text)
+        if not self._tickets.vnc_holds(ticket, userid, path, port if self._options.hardened else None):
+            raise HttpError(401, INVALID_TICKET)
+        try:
+            self._state.vm(node, kind, vmid)
+        except Refusal as refusal:
+            raise HttpError(500, refusal.message) from None
+        return port
+
+    async def _upgrade(self, headers: Mapping[str, str], port: int, writer: asyncio.StreamWriter) -> Slot | None:
+        """AnyEvent.pm websocket_proxy: connect to the worker's port first, then answer."""
+        version = headers.get("sec-websocket-version", "")
+        if version != "13":
+            raise HttpError(500, f"unsupported websocket-version '{version}'")
+        key = headers.get("sec-websocket-key", "")
+        if not key:
+            raise HttpError(500, "missing websocket-key")
+        slot = self._ports.accept(port)
+        if slot is None:
+            # `tcp_connect … or die` inside a callback: no response, and the connection's timeout is off by now.
+            trouble = f"connect to 'localhost:{port}' failed: Connection refused"
+            raise Wedged(trouble) if self._options.libev else FrameRefused(trouble)
+        lines = ["HTTP/1.1 101 Switching Protocols", "Upgrade: WebSocket", "Connection: Upgrade"]
+        lines.append(f"Sec-WebSocket-Accept: {accept_key(key)}")
+        if "sec-websocket-protocol" in headers:
+            lines.append(f"Sec-WebSocket-Protocol: {headers['sec-websocket-protocol']}")
+        writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
+        return slot
+
+    async def _console(self, slot: Slot, client: Streams) -> None:
+        """Relay until one side ends; the end is a bare TCP close."""
+        status = "OK"
+        try:
+            guest = await _unless_gone(self._ports.attach(slot), client[1])
+            if guest is None:
+                status = "Failed to run vncproxy."
+                await asyncio.sleep(self._options.stopped_close)
+                return
+            relay = Relay(client, guest, self._options)
+            self.consoles.add(relay)
+            try:
+                await relay.run()
+            finally:
+                self.consoles.discard(relay)
+        finally:
+            self._ports.end(slot, status)
+
+
+async def _unless_gone(
+    attaching: Coroutine[None, None, Streams | None], client: asyncio.StreamWriter
+) -> Streams | None:
+    """Wait for the guest, but not for longer than the client does."""
+    task = asyncio.create_task(attaching, name="qm vncproxy")
+    try:
+        while not task.done() and not client.is_closing():
+            await asyncio.wait([task], timeout=0.2)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    return None if task.cancelled() else task.result()
+
+
+async def _first_byte(connection: socket.socket) -> int:
+    """Look at what the client says first without taking it."""
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(connection, _settle, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(connection)
+    first = connection.recv(1, socket.MSG_PEEK)
+    if not first:
+        raise ConnectionResetError("the client left at once")
+    return first[0]
+
+
+def _settle(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
+
+
+async def _streams(connection: socket.socket, tls: ssl.SSLContext | None) -> Streams:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=CHUNK)
+    protocol = asyncio.StreamReaderProtocol(reader)
+    limits = {"ssl_handshake_timeout": 10.0, "ssl_shutdown_timeout": SHUTDOWN_TIMEOUT} if tls else {}
+    transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection, ssl=tls, **limits)
+    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+def _json(data: object) -> bytes:
+    return response(200, "OK", json.dumps({"data": data}, separators=(",", ":")).encode(), keep=True)

@@ -1,0 +1,259 @@
+"""The API paths that the simulated pvesh knows, and what they answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from cyberlab.simulator.certificates import Certificates
+from cyberlab.simulator.options import Options
+from cyberlab.simulator.power import Power
+from cyberlab.simulator.pvesh import BadCall, Call, Parameter, Route
+from cyberlab.simulator.refusal import Refusal
+from cyberlab.simulator.state import MIB, ClusterState, Vm
+from cyberlab.simulator.tasks import Tasks
+from cyberlab.simulator.tickets import Tickets, vnc_password
+from cyberlab.simulator.vncproxy import Consoles
+
+VERSION = {"release": "9.1", "repoid": "d0fe1b2f3f1a7c5e", "version": "9.1.9"}
+_GUEST = "/nodes/{node}/{kind}/{vmid}"
+_NAME = Parameter(
+    pattern=r"(?i)[a-z][a-z0-9_-]{1,39}", complaint="invalid format - invalid configuration ID '{}'\n", required=True
+)
+_BOOLEAN = Parameter("boolean")
+_INTEGER = Parameter("integer")
+
+
+class Calls:
+    """Every call, as methods over the cluster's state; ``routes`` is the list for pvesh."""
+
+    def __init__(
+        self,
+        state: ClusterState,
+        options: Options,
+        tasks: Tasks,
+        tickets: Tickets,
+        consoles: Consoles,
+        power: Power,
+        certificates: Certificates,
+    ) -> None:
+        self._state = state
+        self._options = options
+        self._tasks = tasks
+        self._tickets = tickets
+        self._consoles = consoles
+        self._power = power
+        self._certificates = certificates
+        self._resources: list[dict[str, object]] = []
+        self._resources_at = 0.0
+
+    def routes(self) -> list[Route]:
+        """The API tree, as far as the portal walks it."""
+        power = self._power
+        vnc = {"websocket": _BOOLEAN, "generate-password": _BOOLEAN, "width": _INTEGER, "height": _INTEGER}
+        page = {"start": _INTEGER, "limit": _INTEGER}
+        filters = page | {"source": Parameter(), "vmid": _INTEGER, "typefilter": Parameter(), "errors": _BOOLEAN}
+        create = {"snapname": _NAME, "description": Parameter(), "vmstate": _BOOLEAN}
+        stop = {"timeout": _INTEGER, "forceStop": _BOOLEAN, "overrule-shutdown": _BOOLEAN}
+        snapshot = _GUEST + "/snapshot/{snapname}"
+        return [
+            Route("get", "/version", self._version),
+            Route("get", "/nodes", self._nodes),
+            Route("get", "/cluster/resources", self._resource_list, {"type": Parameter()}),
+            Route("get", _GUEST + "/status/current", self._current),
+            Route("get", _GUEST + "/config", self._config, {"current": _BOOLEAN}),
+            Route("get", _GUEST + "/snapshot", self._snapshots),
+            # No `proxyto` on these two: the port opens where pvesh runs, whatever node is in the path.
+            Route("create", _GUEST + "/vncproxy", self._vncproxy, vnc, proxied=False),
+            Route("create", _GUEST + "/termproxy", self._termproxy, {"serial": Parameter()}, proxied=False),
+            Route("create", _GUEST + "/status/start", self._on_guest(power.start), {"timeout": _INTEGER}),
+            Route("create", _GUEST + "/status/stop", self._on_guest(power.stop), stop),
+            Route("create", _GUEST + "/status/shutdown", self._on_guest(power.shutdown), stop),
+            Route("create", _GUEST + "/status/reset", self._on_guest(power.reset)),
+            Route("create", _GUEST + "/status/reboot", self._on_guest(power.reboot), {"timeout": _INTEGER}),
+            Route("create", _GUEST + "/snapshot", self._on_guest(power.snapshot), create),
+            Route("create", snapshot + "/rollback", self._on_guest(power.rollback), {"start": _BOOLEAN}),
+            Route("delete", snapshot, self._on_guest(power.delete_snapshot), {"force": _BOOLEAN}),
+            Route("get", "/nodes/{node}/tasks", self._task_list, filters),
+            Route("get", "/nodes/{node}/tasks/{upid}/status", self._task_status),
+            Route("get", "/nodes/{node}/tasks/{upid}/log", self._task_log, page),
+            Route("get", "/nodes/{node}/certificates/info", self._certificate_info),
+            Route("get", "/access/users", self._users),
+            Route("get", "/access/permissions", self._permissions, {"userid": Parameter(), "path": Parameter()}),
+        ]
+
+    def _guest(self, call: Call) -> Vm:
+        return self._state.vm(call.node, call.path["kind"], call.vmid)
+
+    def _on_guest(self, action: Callable[[Call, Vm], Awaitable[str]]) -> Callable[[Call], Awaitable[object]]:
+        async def handler(call: Call) -> object:
+            return await action(call, self._guest(call))
+
+        return handler
+
+    async def _version(self, _: Call) -> object:
+        return VERSION
+
+    async def _nodes(self, _: Call) -> object:
+        rows = []
+        for node in self._state.nodes.values():
+            row: dict[str, object] = {"id": f"node/{node.name}", "node": node.name, "type": "node", "status": "unknown"}
+            row["ssl_fingerprint"] = self._certificates.fingerprint
+            if not node.online:
+                row["status"] = "offline"
+            elif node.known:
+                row |= {"status": "online", "level": "", "uptime": 86_400, "cpu": 0.03, "maxcpu": 16}
+                row |= {"mem": 8192 * MIB, "maxmem": 65_536 * MIB, "disk": 12_288 * MIB, "maxdisk": 98_304 * MIB}
+            rows.append(row)
+        return rows
+
+    async def _resource_list(self, call: Call) -> object:
+        now = time.monotonic()
+        if now - self._resources_at >= self._options.resources_age:
+            self._resources = [self._resource(vm) for _, vm in sorted(self._state.vms.items())]
+            self._resources_at = now
+        if call.text("type", "vm") != "vm":
+            raise BadCall("Parameter verification failed.\ntype: the simulated cluster lists type 'vm' only")
+        # PVE/API2/Cluster.pm lists containers and machines together, by kind.
+        return sorted(self._resources, key=lambda row: row["type"] != "qemu")
+
+    def _resource(self, vm: Vm) -> dict[str, object]:
+        """API2Tools.pm:84-119: for a guest that no living pvestatd reports, only what the file names tell."""
+        row: dict[str, object] = {"id": f"{vm.kind}/{vm.vmid}", "node": vm.node, "type": vm.kind, "vmid": vm.vmid}
+        node = self._state.nodes.get(vm.node)
+        if node is None or not node.online or not vm.known:
+            return row | {"status": "unknown"}
+        row |= {"name": vm.name, "status": "running" if vm.running else "stopped", "template": 0}
+        row |= _load(vm) | {"maxcpu": 1, "diskread": 0, "diskwrite": 0}
+        if vm.tags:
+            row["tags"] = vm.tags
+        if vm.lock:
+            row["lock"] = vm.lock
+        return row
+
+    async def _current(self, call: Call) -> object:
+        vm = self._guest(call)
+        status = "running" if vm.running else "stopped"
+        facts: dict[str, object] = {"vmid": vm.vmid, "name": vm.name, "status": status, "cpus": 1, "ha": {"managed": 0}}
+        facts |= _load(vm) | {"cpu": 0, "diskread": 0, "diskwrite": 0}
+        if vm.kind == "qemu":
+            del facts["diskread"], facts["diskwrite"]
+            facts["qmpstatus"] = "paused" if vm.paused else status
+        else:
+            del facts["memhost"]
+            facts |= {"type": "lxc", "swap": 0, "maxswap": 512 * MIB, "diskread": 0, "diskwrite": 0}
+        if vm.running:
+            facts["pid"] = 31_000 + vm.vmid
+            kinds = ("cpufull", "cpusome", "iofull", "iosome", "memoryfull", "memorysome")
+            facts |= {f"pressure{kind}": 0 for kind in kinds}
+        if vm.tags:
+            facts["tags"] = vm.tags
+        if vm.lock:
+            facts["lock"] = vm.lock
+        return facts
+
+    async def _config(self, call: Call) -> object:
+        vm = self._guest(call)
+        facts: dict[str, object] = {"cores": 1, "digest": vm.digest}
+        if vm.kind == "qemu":
+            serial = f"{vm.vmid:08x}-5c5c-406d-9457-5fd9a08bc304"
+            facts |= {"boot": " ", "memory": str(vm.memory), "name": vm.name, "smbios1": f"uuid={serial}"}
+            facts |= {"meta": f"creation-qemu=10.1.2,ctime={vm.created}", "vmgenid": serial[::-1]}
+            if vm.disk:
+                facts["scsi0"] = f"local:{vm.vmid}/vm-{vm.vmid}-disk-0.qcow2,size={vm.disk // (1024 * MIB)}G"
+        else:
+            facts |= {"hostname": vm.name, "memory": vm.memory, "ostype": "debian", "arch": "amd64"}
+        extra = {"tags": vm.tags, "lock": vm.lock, "parent": vm.parent}
+        return facts | {key: value for key, value in extra.items() if value}
+
+    async def _snapshots(self, call: Call) -> object:
+        vm = self._guest(call)
+        rows: list[dict[str, object]] = []
+        for snapshot in vm.snapshots.values():
+            row: dict[str, object] = {"name": snapshot.name, "snaptime": snapshot.taken}
+            row |= {"description": snapshot.description, "vmstate": int(snapshot.vmstate)}
+            rows.append(row | ({"parent": snapshot.parent} if snapshot.parent else {}))
+        current: dict[str, object] = {"name": "current", "description": "You are here!"}
+        current |= {"digest": vm.digest, "running": int(vm.running)}
+        return [*rows, current | ({"parent": vm.parent} if vm.parent else {})]
+
+    async def _vncproxy(self, call: Call) -> object:
+        """Qemu.pm:2990-3140. There is no check that the VM runs."""
+        vm = self._guest(call)
+        if not call.number("websocket"):
+            raise Refusal("the simulated vncproxy needs --websocket 1: without it the port listens on every interface")
+        if vm.kind == "lxc":
+            # LXC.pm:1073 has no `background`, so pvesh waits for a vncterm that waits for its viewer.
+            await asyncio.sleep(self._options.lxc_vncproxy)
+            raise Refusal("Timeout while waiting for port '5901' to get ready!")
+        answer = {"user": "root@pam", "cert": self._certificates.ca_pem}
+        if self._options.hardened:
+            password = vnc_password()
+            port, task = self._consoles.listen(vm, "root@pam", password)
+            ticket = f"{password}:{self._tickets.vnc_ticket('root@pam', f'/vms/{vm.vmid}', port)}"
+            return answer | {"port": str(port), "ticket": ticket, "password": password, "upid": task.upid}
+        # Before April 2026 the password was the ticket, of which RFB uses eight characters: "PVEVNC:6" for all.
+        ticket = self._tickets.vnc_ticket("root@pam", f"/vms/{vm.vmid}", None)
+        asked = bool(call.number("generate-password"))
+        password = vnc_password() if asked else ticket
+        port, task = self._consoles.listen(vm, "root@pam", password)
+        answer |= {"port": str(port), "ticket": ticket, "upid": task.upid}
+        return answer | ({"password": password} if asked else {})
+
+    async def _termproxy(self, call: Call) -> object:
+        vm = self._guest(call)
+        port, task = self._consoles.listen(vm, "root@pam", "")
+        ticket = self._tickets.vnc_ticket("root@pam", f"/vms/{vm.vmid}", port if self._options.hardened else None)
+        return {"user": "root@pam", "port": str(port), "ticket": ticket, "upid": task.upid}
+
+    async def _task_list(self, call: Call) -> object:
+        source = call.text("source", "archive")
+        found = [] if source == "active" else self._tasks.finished(call.node)
+        if source in ("active", "all"):
+            found = self._tasks.active(call.node) + found
+        if "vmid" in call.params:
+            found = [task for task in found if task.id == str(call.params["vmid"])]
+        if "typefilter" in call.params:
+            found = [task for task in found if task.kind == call.params["typefilter"]]
+        if call.number("errors"):
+            found = [task for task in found if task.status not in ("", "OK")]
+        start = call.number("start")
+        ended = found[start : start + call.number("limit", 50)]
+        return [t.facts() | ({"endtime": t.endtime, "status": t.status} if t.status else {}) for t in ended]
+
+    async def _task_status(self, call: Call) -> object:
+        task = self._tasks.get(call.path["upid"])
+        if task is None:
+            raise Refusal("no such task")
+        done = {"status": "stopped", "exitstatus": task.status}
+        return task.facts() | (done if task.status else {"status": "running"})
+
+    async def _task_log(self, call: Call) -> object:
+        task = self._tasks.get(call.path["upid"])
+        if task is None:
+            raise Refusal("no such task")
+        start = call.number("start")
+        return task.log()[start : start + call.number("limit", 50)]
+
+    async def _certificate_info(self, _: Call) -> object:
+        return self._certificates.describe()
+
+    async def _users(self, _: Call) -> object:
+        users = sorted(self._state.users.values(), key=lambda user: user.userid)
+        return [{"enable": int(u.enabled), "expire": 0, "realm-type": u.realm, "userid": u.userid} for u in users]
+
+    async def _permissions(self, call: Call) -> object:
+        user = self._state.users.get(call.text("userid", "root@pam"))
+        paths = user.permissions if user is not None else {}
+        if user is not None and user.userid == "root@pam":
+            paths = {"/": frozenset({"Sys.Modify", "VM.Console", "VM.PowerMgmt"})}
+        return {path: dict.fromkeys(sorted(privileges), 1) for path, privileges in paths.items()}
+
+
+def _load(vm: Vm) -> dict[str, object]:
+    """The figures that pvestatd measures."""
+    memory = vm.memory * MIB
+    used = memory * 3 // 8 if vm.running else 0
+    facts: dict[str, object] = {"cpu": 0.01 if vm.running else 0, "mem": used, "memhost": used, "maxmem": memory}
+    return facts | {"disk": 0, "maxdisk": vm.disk, "netin": 0, "netout": 0, "uptime": vm.uptime}

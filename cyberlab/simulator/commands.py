@@ -1,0 +1,70 @@
+"""The programs on the simulated node, as root's shell would find them: pvesh, perl, setsid."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Sequence
+
+from cyberlab.simulator.options import Options
+from cyberlab.simulator.pvesh import Outcome, Pvesh
+from cyberlab.simulator.state import ClusterState
+from cyberlab.simulator.tickets import Tickets
+
+# The one-liners of libpve-access-control that mint tickets without a password; root may read authkey.key.
+_SETUP = r"PVE::RPCEnvironment->setup_default_cli_env\(\);"
+_USER = r"q\((?P<user>[^()\s@]+@[^()\s@]+)\)"
+_COOKIE = re.compile(rf"{_SETUP} print PVE::AccessControl::assemble_ticket\({_USER}\);?\n?")
+_VNC = re.compile(
+    rf"{_SETUP} print PVE::AccessControl::assemble_vnc_ticket\({_USER}, "
+    r"q\((?P<path>/vms/[0-9]+)\)(?:, (?P<port>[0-9]+))?\);?\n?"
+)
+
+
+class Commands:
+    """Runs argument lists; owns what runs detached."""
+
+    def __init__(self, state: ClusterState, options: Options, tickets: Tickets, pvesh: Pvesh) -> None:
+        self._state = state
+        self._options = options
+        self._tickets = tickets
+        self._pvesh = pvesh
+        self._detached: set[asyncio.Task[Outcome]] = set()
+
+    async def run(self, words: Sequence[str], gone: Callable[[], bool] = lambda: False) -> Outcome:
+        """Run a program to its end; ``gone`` tells whether its output still has a reader. Never raises."""
+        program, args = (words[0], list(words[1:])) if words else ("", [])
+        name = program.removeprefix("/usr/bin/")
+        if name == "pvesh":
+            return await self._pvesh.run(args, gone)
+        if name == "perl":
+            return self._perl(args)
+        if name == "setsid" and args[:2] == ["-f", "pvesh"]:
+            task = asyncio.create_task(self._pvesh.run(args[2:]), name="detached pvesh")
+            self._detached.add(task)
+            task.add_done_callback(self._detached.discard)
+            return Outcome(0, "", "")
+        if name == "true":
+            return Outcome(0, "", "")
+        return Outcome(127, "", f"bash: line 1: {program}: command not found\n")
+
+    def _perl(self, args: Sequence[str]) -> Outcome:
+        if len(args) == 3 and args[:2] == ["-MPVE::RPCEnvironment", "-e"]:
+            if match := _COOKIE.fullmatch(args[2]):
+                return Outcome(0, self._tickets.cookie(match["user"]), "")
+            if match := _VNC.fullmatch(args[2]):
+                # The third argument is ignored by an access-control from before April 2026.
+                port = int(match["port"]) if match["port"] and self._options.hardened else None
+                return Outcome(0, self._tickets.vnc_ticket(match["user"], match["path"], port), "")
+        return Outcome(127, "", "bash: line 1: perl: command not found\n")
+
+    async def settle(self) -> None:
+        """Wait for everything detached, for tests."""
+        await asyncio.gather(*self._detached)
+
+    async def close(self) -> None:
+        """End what runs detached."""
+        tasks = list(self._detached)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,45 @@
+"""How the simulated cluster behaves: versions, limits and times, all of which a test may change while it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Options:
+    """Times are seconds, sizes bytes; the defaults are Proxmox's own unless a comment says otherwise."""
+
+    # Tickets since the hardening of April 2026: bound to the port, with a fresh VNC password of their own.
+    hardened: bool = True
+    # AnyEvent with libev survives a `die` in a callback (the connection wedges); without it the worker dies.
+    libev: bool = True
+
+    # pvesh. The real one takes 0.6 to 0.8; nobody wants to wait for that in a demo.
+    call_cost: float = 0.0
+    # Proxying to a node that is offline: until the kernel gives up on the TCP connection.
+    offline_hang: float = 130.0
+    # The console of a container by pvesh: how long it blocks before it fails.
+    lxc_vncproxy: float = 25.8
+    # How old /cluster/resources may be. pvestatd writes it every 10 s; 0 keeps the demo's pages fresh.
+    resources_age: float = 0.0
+    # How long a power or snapshot task takes.
+    task_duration: float = 0.0
+
+    # sshd
+    max_sessions: int = 10
+
+    # The vncproxy worker and QEMU's password.
+    accept_window: float = 10.0
+    port_reservation: float = 5.0
+    first_port: int = 5900
+    last_port: int = 5999
+    password_lifetime: float = 30.0
+    idle_exit: float = 900.0
+    stopped_close: float = 0.5
+
+    # pveproxy
+    refusal_delay: float = 3.0
+    patience: float = 5.0
+    guest_buffer: int = 640 * 1024
+    # The real one has no limit towards the client; this one stops short of filling the machine's memory.
+    client_buffer: int = 256 * 1024 * 1024

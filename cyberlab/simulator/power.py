@@ -1,0 +1,183 @@
+"""Tasks that change a guest: power, snapshots. What fails inside a task leaves pvesh's exit code at 0."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from cyberlab.simulator.guest import Guest
+from cyberlab.simulator.options import Options
+from cyberlab.simulator.pvesh import Call
+from cyberlab.simulator.refusal import Refusal
+from cyberlab.simulator.state import Snapshot, Vm
+from cyberlab.simulator.tasks import Task, Tasks
+
+BROKEN_PIPE = "broken pipe "
+
+
+class Power:
+    """Switches guests for pvesh and for tests; the guest's process follows the state."""
+
+    def __init__(self, options: Options, tasks: Tasks, guests: dict[int, Guest]) -> None:
+        self._options = options
+        self._tasks = tasks
+        self._guests = guests
+
+    async def on(self, vm: Vm) -> None:
+        """Switch on."""
+        vm.running, vm.paused, vm.started = True, False, time.time()
+        guest = self._guests.get(vm.vmid)
+        if guest is not None:
+            await guest.start()
+
+    async def off(self, vm: Vm) -> None:
+        """Switch off; open consoles end with a bare close."""
+        vm.running = vm.paused = False
+        guest = self._guests.get(vm.vmid)
+        if guest is not None:
+            await guest.stop()
+
+    async def start(self, call: Call, vm: Vm) -> str:
+        """POST status/start."""
+
+        async def body(_: Task) -> None:
+            vm.check_lock()
+            if vm.running:
+                raise Refusal(f"{vm.title} {vm.vmid} already running")
+            await self._work()
+            await self.on(vm)
+
+        return await self._task(call, vm, "start", body)
+
+    async def stop(self, call: Call, vm: Vm) -> str:
+        """POST status/stop: fine for one that is off already."""
+
+        async def body(_: Task) -> None:
+            vm.check_lock()
+            await self._work()
+            await self.off(vm)
+
+        return await self._task(call, vm, "stop", body)
+
+    async def shutdown(self, call: Call, vm: Vm) -> str:
+        """POST status/shutdown; the demo's guests obey at once."""
+
+        async def body(_: Task) -> None:
+            vm.check_lock()
+            if not vm.running:
+                raise Refusal(f"{vm.title} {vm.vmid} not running\n")
+            if vm.paused:
+                raise Refusal("VM is paused - cannot shutdown")
+            await self._work()
+            await self.off(vm)
+
+        return await self._task(call, vm, "shutdown", body)
+
+    async def reset(self, call: Call, vm: Vm) -> str:
+        """POST status/reset: checked before the task, so a machine that is off gives an exit code."""
+        self._needs_power(vm)
+
+        async def body(_: Task) -> None:
+            vm.check_lock()
+            await self._work()
+            vm.started = time.time()
+            guest = self._guests.get(vm.vmid)
+            if guest is not None:
+                await guest.reset()
+
+        return await self._task(call, vm, "reset", body)
+
+    async def reboot(self, call: Call, vm: Vm) -> str:
+        """POST status/reboot: a shutdown and a start, so consoles end."""
+        self._needs_power(vm)
+
+        async def body(_: Task) -> None:
+            await self._work()
+            await self.off(vm)
+            await self.on(vm)
+
+        return await self._task(call, vm, "reboot", body)
+
+    async def snapshot(self, call: Call, vm: Vm) -> str:
+        """POST snapshot."""
+        name = call.text("snapname")
+
+        async def body(task: Task) -> None:
+            vm.check_lock()
+            if name in vm.snapshots:
+                raise Refusal(f"snapshot name '{name}' already used")
+            if vm.disk:
+                self._print(call, task, f"snapshotting 'drive-scsi0' (local:{vm.vmid}/vm-{vm.vmid}-disk-0.qcow2)")
+            await self._work()
+            keeps_memory = bool(call.number("vmstate")) and vm.running
+            vm.snapshots[name] = Snapshot(name, int(time.time()), call.text("description"), keeps_memory, vm.parent)
+            vm.parent = name
+
+        return await self._task(call, vm, "snapshot", body)
+
+    async def rollback(self, call: Call, vm: Vm) -> str:
+        """POST snapshot/NAME/rollback: a running machine is switched off unless the snapshot holds its memory."""
+        name = call.path["snapname"]
+
+        async def body(_: Task) -> None:
+            vm.check_lock()
+            snapshot = self._find_snapshot(vm, name)
+            await self._work()
+            await self.off(vm)
+            vm.parent = name
+            if snapshot.vmstate or call.number("start"):
+                await self.on(vm)
+
+        return await self._task(call, vm, "rollback", body)
+
+    async def delete_snapshot(self, call: Call, vm: Vm) -> str:
+        """DELETE snapshot/NAME."""
+        name = call.path["snapname"]
+
+        async def body(_: Task) -> None:
+            vm.check_lock()
+            gone = self._find_snapshot(vm, name)
+            await self._work()
+            del vm.snapshots[name]
+            for other in vm.snapshots.values():
+                other.parent = gone.parent if other.parent == name else other.parent
+            vm.parent = gone.parent if vm.parent == name else vm.parent
+
+        return await self._task(call, vm, "delsnapshot", body)
+
+    def _needs_power(self, vm: Vm) -> None:
+        if not vm.running:
+            raise Refusal(f"{vm.title} {vm.vmid} not running", 2)
+
+    def _find_snapshot(self, vm: Vm, name: str) -> Snapshot:
+        if name not in vm.snapshots:
+            raise Refusal(f"snapshot '{name}' does not exist")
+        return vm.snapshots[name]
+
+    async def _work(self) -> None:
+        await asyncio.sleep(self._options.task_duration)
+
+    def _print(self, call: Call, task: Task, line: str) -> None:
+        """A line of the task's log goes to pvesh's stdout; with nobody at the other end, SIGPIPE ends the task."""
+        task.lines.append(line)
+        if call.gone():
+            raise Refusal(BROKEN_PIPE)
+        call.out.append(line)
+
+    async def _task(self, call: Call, vm: Vm, action: str, body: Callable[[Task], Awaitable[None]]) -> str:
+        """Run a worker as pvesh does: wait for its end, print its error, return the UPID either way."""
+        kind = ("qm" if vm.kind == "qemu" else "vz") + action
+        task = self._tasks.begin(vm.node, kind, str(vm.vmid), "root@pam")
+        status = "OK"
+        try:
+            await body(task)
+        except Refusal as refusal:
+            status = refusal.message.strip("\n")
+            call.err.append(refusal.message)
+        except BaseException:
+            self._tasks.end(task, "unexpected status")
+            raise
+        # RESTEnvironment.pm:451-515: whoever has left by now breaks the pipe, and the task's record says so.
+        self._tasks.end(task, BROKEN_PIPE if call.gone() else status)
+        return task.upid

@@ -1,0 +1,201 @@
+"""The node's SSH server: one key, root, ``exec`` only, and OpenSSH's limit on sessions per connection."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import logging
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import paramiko
+from paramiko import common
+
+from cyberlab.blocking import BlockingPool
+from cyberlab.simulator.options import Options
+from cyberlab.simulator.pvesh import Outcome
+from cyberlab.simulator.shellwords import ShellRefused, split
+
+USER = "root"
+SEND_TIMEOUT = 60.0
+
+
+class Runner(Protocol):
+    """Whatever runs argument lists: the node's commands."""
+
+    async def run(self, words: Sequence[str], gone: Callable[[], bool]) -> Outcome:
+        """Run a program to its end."""
+        ...
+
+
+class _Transport(paramiko.Transport):
+    """Starts a command only after the request for it has been answered, so that no close overtakes the answer."""
+
+    def _after_request(self, channel: paramiko.Channel, message: paramiko.Message) -> None:
+        paramiko.Channel._handle_request(channel, message)  # type: ignore[attr-defined]
+        server = self.server_object
+        assert isinstance(server, _Connection)
+        server.start_pending()
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self._channel_handler_table: dict[int, Any] = dict(paramiko.Transport._channel_handler_table)  # type: ignore[attr-defined]
+        self._channel_handler_table[common.MSG_CHANNEL_REQUEST] = self._after_request
+
+
+class _Connection(paramiko.ServerInterface):
+    """One client's connection; these methods run on the transport's thread."""
+
+    def __init__(self, key: paramiko.PKey, options: Options, begin: Callable[[paramiko.Channel, bytes], None]) -> None:
+        self._key = key
+        self._options = options
+        self._begin = begin
+        self._lock = threading.Lock()
+        self._sessions = 0
+        self._pending: tuple[paramiko.Channel, bytes] | None = None
+
+    def get_allowed_auths(self, username: str) -> str:
+        return "publickey"
+
+    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        same = hmac.compare_digest(key.asbytes(), self._key.asbytes())
+        return common.AUTH_SUCCESSFUL if same and username == USER else common.AUTH_FAILED
+
+    def check_channel_request(self, kind: str, chanid: int) -> int:
+        """OpenSSH counts a session until its process has ended, whether or not the client closed the channel."""
+        if kind != "session":
+            return common.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+        with self._lock:
+            if self._sessions >= self._options.max_sessions:
+                return common.OPEN_FAILED_CONNECT_FAILED
+            self._sessions += 1
+        return common.OPEN_SUCCEEDED
+
+    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        self._pending = (channel, command)
+        return True
+
+    def start_pending(self) -> None:
+        """The request has been answered: run it."""
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            self._begin(*pending)
+
+    def ended(self) -> None:
+        """A session's process has ended."""
+        with self._lock:
+            self._sessions -= 1
+
+
+class Sshd:
+    """Listens on 127.0.0.1 with the host key in ``host_key``; admits the one client key."""
+
+    def __init__(self, host_key: Path, client_key: Path, commands: Runner, options: Options) -> None:
+        self._host_key = paramiko.Ed25519Key(filename=str(host_key))
+        self._client_key = paramiko.Ed25519Key(filename=str(client_key))
+        self._commands = commands
+        self._options = options
+        self._pool = BlockingPool("sshd", 16)
+        self._listener: socket.socket | None = None
+        self._accepting: asyncio.Task[None] | None = None
+        self._transports: dict[_Transport, _Connection] = {}
+        self._runs: set[asyncio.Task[None]] = set()
+        self.port = 0
+
+    async def start(self, port: int = 0) -> None:
+        """Listen; 0 takes a free port."""
+        logging.getLogger("paramiko.transport").setLevel(logging.CRITICAL)
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
+        self._listener.setblocking(False)
+        self.port = self._listener.getsockname()[1]
+        self._accepting = asyncio.create_task(self._accept(self._listener), name="sshd")
+
+    async def close(self) -> None:
+        """End every connection and every command, wait for the threads."""
+        if self._accepting is not None and self._listener is not None:
+            self._accepting.cancel()
+            await asyncio.gather(self._accepting, return_exceptions=True)
+            self._listener.close()
+        runs = list(self._runs)
+        for task in runs:
+            task.cancel()
+        await asyncio.to_thread(self._close_transports)
+        await asyncio.gather(*runs, return_exceptions=True)
+        await asyncio.to_thread(self._pool.close)
+
+    def _close_transports(self) -> None:
+        for transport in list(self._transports):
+            transport.close()
+        for transport in list(self._transports):
+            transport.join(5)
+        self._transports.clear()
+
+    def drop_connections(self) -> None:
+        """Cut every connection, as a restart of sshd's host would. For tests."""
+        for transport in list(self._transports):
+            transport.close()
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            connection, _ = await loop.sock_accept(listener)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.setblocking(True)
+            for old in [transport for transport in self._transports if not transport.is_alive()]:
+                del self._transports[old]
+            transport = _Transport(connection)
+            transport.daemon = True
+            transport.add_server_key(self._host_key)
+            server = _Connection(self._client_key, self._options, self._starter(transport))
+            self._transports[transport] = server
+            transport.start_server(event=threading.Event(), server=server)
+
+    def _starter(self, transport: _Transport) -> Callable[[paramiko.Channel, bytes], None]:
+        """What the transport's thread calls to run a command on the loop."""
+        loop = asyncio.get_running_loop()
+
+        def begin(channel: paramiko.Channel, command: bytes) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has just been closed
+                loop.call_soon_threadsafe(self._begin, transport, channel, command)
+
+        return begin
+
+    def _begin(self, transport: _Transport, channel: paramiko.Channel, command: bytes) -> None:
+        task = asyncio.create_task(self._run(transport, channel, command), name="ssh command")
+        self._runs.add(task)
+        task.add_done_callback(self._runs.discard)
+
+    async def _run(self, transport: _Transport, channel: paramiko.Channel, command: bytes) -> None:
+        def gone() -> bool:
+            return channel.closed or not transport.is_active()
+
+        server = self._transports.get(transport)
+        try:
+            outcome = await self._shell(command, gone)
+            await self._pool.run(SEND_TIMEOUT + 5, _send, transport, channel, outcome)
+        finally:
+            if server is not None:
+                server.ended()
+
+    async def _shell(self, command: bytes, gone: Callable[[], bool]) -> Outcome:
+        try:
+            words, _ = split(command.decode())
+        except (UnicodeDecodeError, ShellRefused) as refused:
+            return Outcome(2, "", f"bash: -c: line 1: syntax error: {refused}\n")
+        return await self._commands.run(words, gone)
+
+
+def _send(transport: _Transport, channel: paramiko.Channel, outcome: Outcome) -> None:
+    """Both streams, the exit status, the end; a client that has left is nobody's problem."""
+    transport.accept(0.001)  # take the channel out of paramiko's queue of new ones, which nobody else reads
+    channel.settimeout(SEND_TIMEOUT)
+    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+        channel.sendall(outcome.stdout.encode())
+        channel.sendall_stderr(outcome.stderr.encode())
+        channel.send_exit_status(outcome.exit)
+        channel.shutdown_write()
+    channel.close()

@@ -1,0 +1,145 @@
+"""What the simulated cluster consists of: nodes, guests' configurations, snapshots, users. No I/O."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import time
+from dataclasses import dataclass, field
+
+from cyberlab.simulator.refusal import Refusal, conf_missing
+
+MIB = 1024 * 1024
+
+
+@dataclass(slots=True)
+class Node:
+    """A member of the cluster; ``known``: pvestatd has reported it, so that lists show its load."""
+
+    name: str
+    address: str
+    online: bool = True
+    known: bool = True
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """A snapshot; ``taken``: seconds since the epoch."""
+
+    name: str
+    taken: int
+    description: str = ""
+    vmstate: bool = False
+    parent: str = ""
+
+
+@dataclass(slots=True)
+class Vm:
+    """A QEMU machine or an LXC container, as its configuration and pvestatd know it."""
+
+    vmid: int
+    node: str
+    name: str
+    kind: str = "qemu"
+    running: bool = False
+    lock: str = ""
+    tags: str = ""
+    disk: int = 0
+    memory: int = 128
+    known: bool = True
+    paused: bool = False
+    started: float = field(default_factory=time.time)
+    created: int = 1_795_349_493
+    snapshots: dict[str, Snapshot] = field(default_factory=dict)
+    parent: str = ""
+
+    @property
+    def title(self) -> str:
+        """How Proxmox's messages call this kind."""
+        return "VM" if self.kind == "qemu" else "CT"
+
+    @property
+    def uptime(self) -> int:
+        """Seconds since the power went on, 0 when off."""
+        return int(time.time() - self.started) if self.running else 0
+
+    @property
+    def digest(self) -> str:
+        """The SHA-1 that Proxmox gives a configuration, to notice concurrent edits."""
+        facts = [self.vmid, self.name, self.lock, self.tags, sorted(self.snapshots), self.parent]
+        return hashlib.sha1(json.dumps(facts).encode(), usedforsecurity=False).hexdigest()
+
+    def check_lock(self) -> None:
+        """Raise Refusal when a backup or the like holds the configuration."""
+        if self.lock:
+            raise Refusal(f"{self.title} is locked ({self.lock})")
+
+
+@dataclass(slots=True)
+class User:
+    """A user of the cluster: ``permissions`` maps a path such as /vms/100 to privileges."""
+
+    userid: str
+    password: str = field(default_factory=lambda: secrets.token_urlsafe(12), repr=False)
+    enabled: bool = True
+    permissions: dict[str, frozenset[str]] = field(default_factory=dict)
+
+    @property
+    def realm(self) -> str:
+        """The part behind the @."""
+        return self.userid.rpartition("@")[2]
+
+    def may(self, path: str, privilege: str) -> bool:
+        """Whether this user holds the privilege there; root@pam holds all."""
+        return self.userid == "root@pam" or privilege in self.permissions.get(path, frozenset())
+
+
+@dataclass(slots=True)
+class ClusterState:
+    """The whole cluster as pmxcfs would share it; ``here`` is the node that SSH and the web port lead to."""
+
+    nodes: dict[str, Node]
+    vms: dict[int, Vm]
+    users: dict[str, User]
+    tokens: dict[str, str] = field(default_factory=dict)
+    here: str = "pve1"
+    name: str = "demo"
+
+    def vm(self, node: str, kind: str, vmid: int) -> Vm:
+        """The guest at that path, or Refusal: a configuration lives under exactly one node."""
+        vm = self.vms.get(vmid)
+        if vm is None or vm.node != node or vm.kind != kind:
+            raise conf_missing(node, kind, vmid)
+        return vm
+
+    def add(self, vm: Vm) -> None:
+        """Put a guest into the cluster, replacing one of the same id."""
+        self.vms[vm.vmid] = vm
+
+
+CONSOLE_USER = frozenset({"VM.Audit", "VM.Backup", "VM.Console", "VM.PowerMgmt"})
+
+
+def demo_cluster() -> ClusterState:
+    """Two nodes that work and one that is offline, and a guest in every state that a student may meet."""
+    nodes = [Node("pve1", "192.0.2.2"), Node("pve2", "192.0.2.3"), Node("pve3", "192.0.2.4", online=False)]
+    lesson = Snapshot("lesson1", 1_795_350_684, "start of lesson")
+    vms = [
+        Vm(100, "pve1", "kali-07", running=True, tags="netsec;student"),
+        Vm(101, "pve1", "metasploit-2"),
+        Vm(102, "pve2", "web-02", running=True),
+        Vm(103, "pve1", "db-server", disk=1024 * MIB, snapshots={"lesson1": lesson}, parent="lesson1"),
+        Vm(104, "pve1", "backup-busy", lock="backup"),
+        Vm(105, "pve1", "win-client", running=True),
+        Vm(200, "pve3", "far-away", running=True),
+        Vm(300, "pve1", "lxc-proxy", kind="lxc", running=True),
+    ]
+    users = [
+        User("gw@pve"),
+        User("low@pve", permissions={"/vms/100": CONSOLE_USER}),
+        User("root@pam"),
+    ]
+    return ClusterState(
+        {node.name: node for node in nodes}, {vm.vmid: vm for vm in vms}, {user.userid: user for user in users}
+    )

@@ -1,0 +1,97 @@
+"""The worker behind ``vncproxy``: a port that accepts once, within ten seconds, then ``qm vncproxy``.
+
+The ports are slots in this process, not sockets: they behave the same towards the web port, and two simulated nodes on
+one machine do not fight over 5900.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass
+
+from cyberlab.simulator.guest import Guest, GuestOff, Streams
+from cyberlab.simulator.options import Options
+from cyberlab.simulator.refusal import Refusal
+from cyberlab.simulator.state import ClusterState, Vm
+from cyberlab.simulator.tasks import Task, Tasks
+
+
+@dataclass(slots=True)
+class Slot:
+    """A listening worker: ``password`` is empty for a terminal."""
+
+    vm: Vm
+    task: Task
+    password: str
+    timer: asyncio.TimerHandle
+
+
+class Consoles:
+    """The console ports of the node where pvesh ran."""
+
+    def __init__(self, state: ClusterState, options: Options, tasks: Tasks, guests: dict[int, Guest]) -> None:
+        self._state = state
+        self._options = options
+        self._tasks = tasks
+        self._guests = guests
+        self._slots: dict[int, Slot] = {}
+        self._reserved: dict[int, float] = {}
+
+    @property
+    def listening(self) -> list[int]:
+        """The ports that still wait for their one connection."""
+        return sorted(self._slots)
+
+    def listen(self, vm: Vm, user: str, password: str) -> tuple[int, Task]:
+        """Take a port from 5900 on and wait there for one connection (Qemu.pm vncproxy)."""
+        port = self._next_port()
+        task = self._tasks.begin(self._state.here, "vncproxy", str(vm.vmid), user)
+        timer = asyncio.get_running_loop().call_later(self._options.accept_window, self._expire, port)
+        self._slots[port] = Slot(vm, task, password, timer)
+        return port, task
+
+    def _next_port(self) -> int:
+        """PVE::Tools next_unused_port: a port stays reserved for 5 s after it was handed out."""
+        now = time.monotonic()
+        for port in range(self._options.first_port, self._options.last_port + 1):
+            if port not in self._slots and self._reserved.get(port, 0.0) <= now:
+                self._reserved[port] = now + self._options.port_reservation
+                return port
+        raise Refusal("unable to find free port (5900-6000)")
+
+    def _expire(self, port: int) -> None:
+        slot = self._slots.pop(port)
+        self._tasks.end(slot.task, "connection timed out")
+
+    def accept(self, port: int) -> Slot | None:
+        """Connect to that port: the slot is used up. None: nobody listens (connection refused)."""
+        slot = self._slots.pop(port, None)
+        if slot is not None:
+            slot.timer.cancel()
+        return slot
+
+    async def attach(self, slot: Slot) -> Streams | None:
+        """What ``qm vncproxy`` does after the accept: set the VM's password, connect; None when the VM is off."""
+        node = self._state.nodes.get(slot.vm.node)
+        if node is not None and not node.online:
+            await asyncio.sleep(self._options.offline_hang)  # it goes there by ssh, which has no timeout of its own
+            return None
+        guest = self._guests.get(slot.vm.vmid)
+        if guest is None or not slot.vm.running or not slot.password:
+            return None
+        with contextlib.suppress(GuestOff):
+            await guest.set_password(slot.password[:8], self._options.password_lifetime)
+            return await guest.connect()
+        return None
+
+    def end(self, slot: Slot, status: str = "OK") -> None:
+        """The worker has ended."""
+        self._tasks.end(slot.task, status)
+
+    def close(self) -> None:
+        """Stop listening everywhere."""
+        for slot in self._slots.values():
+            slot.timer.cancel()
+        self._slots.clear()

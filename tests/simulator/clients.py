@@ -1,0 +1,180 @@
+"""Raw clients for the simulated cluster: a websocket and an RFB viewer that do exactly what a test tells them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import os
+import ssl
+import struct
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import paramiko
+
+from cyberlab.simulator.guest_drawn import vnc_response
+from cyberlab.simulator.node import SimulatedCluster
+from cyberlab.simulator.pvesh import Outcome
+from cyberlab.simulator.websocket import unmask
+
+DEADLINE = 10.0
+
+
+def connect_ssh(cluster: SimulatedCluster) -> paramiko.SSHClient:
+    """A paramiko client that verifies the host key; blocking."""
+    client = paramiko.SSHClient()
+    client.load_host_keys(str(cluster.known_hosts))
+    client.connect(
+        "127.0.0.1", cluster.sshd.port, "root", key_filename=str(cluster.key_path), allow_agent=False,
+        look_for_keys=False, timeout=DEADLINE,
+    )  # fmt: skip
+    return client
+
+
+def execute(client: paramiko.SSHClient, command: str) -> Outcome:
+    """Run one command line; blocking."""
+    _, stdout, stderr = client.exec_command(command, timeout=DEADLINE)
+    out, err = stdout.read().decode(), stderr.read().decode()
+    return Outcome(stdout.channel.recv_exit_status(), out, err)
+
+
+@dataclass
+class Connection:
+    """A TLS connection to the web port."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    @classmethod
+    async def open(cls, cluster: SimulatedCluster) -> Connection:
+        context = ssl.create_default_context(cafile=cluster.folder / "pve-root-ca.pem")
+        return cls(*await asyncio.open_connection("127.0.0.1", cluster.api.port, ssl=context, limit=2**20))
+
+    async def get(self, path: str, **headers: str) -> tuple[int, str, dict[str, str]]:
+        """Send a GET; header names with underscores. Returns status, reason, headers."""
+        lines = [f"GET {path} HTTP/1.1", "Host: pve1", *(f"{k.replace('_', '-')}: {v}" for k, v in headers.items())]
+        self.writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
+        return await self.answer()
+
+    async def answer(self) -> tuple[int, str, dict[str, str]]:
+        async with asyncio.timeout(DEADLINE):
+            head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
+        first, *rest = head.strip().split("\r\n")
+        _, status, reason = first.split(" ", 2)
+        return int(status), reason, dict(line.split(": ", 1) for line in rest)
+
+    async def body(self, headers: dict[str, str]) -> bytes:
+        return await self.reader.readexactly(int(headers["Content-Length"]))
+
+    async def frame(self) -> tuple[int, bytes]:
+        """One frame from the server."""
+        first, second = await self.reader.readexactly(2)
+        assert first & 0xF0 == 0x80, "FIN and no RSV"
+        assert second < 0x80, "a server does not mask"
+        size = second
+        if second >= 126:
+            size = int.from_bytes(await self.reader.readexactly(2 if second == 126 else 8), "big")
+        return first & 0x0F, await self.reader.readexactly(size)
+
+    def send(self, payload: bytes, opcode: int = 2, *, first: int = 0x80, mask: bool = True, size: int = -1) -> None:
+        """One frame to the server, right or wrong; ``size`` lies about the length."""
+        length = len(payload) if size < 0 else size
+        bit = 0x80 if mask else 0
+        head = bytes([first | opcode])
+        if length < 126:
+            head += bytes([bit | length])
+        elif length < 65_536:
+            head += bytes([bit | 126]) + struct.pack(">H", length)
+        else:
+            head += bytes([bit | 127]) + struct.pack(">Q", length)
+        key = os.urandom(4)
+        self.writer.write(head + (key + unmask(key, payload) if mask else payload))
+
+    async def close(self) -> None:
+        self.writer.close()
+        with contextlib.suppress(OSError):
+            await self.writer.wait_closed()
+
+
+def websocket_path(vmid: int, port: str, ticket: str, node: str = "pve1") -> str:
+    return f"/api2/json/nodes/{node}/qemu/{vmid}/vncwebsocket?port={port}&vncticket={quote(ticket, safe='')}"
+
+
+UPGRADE = {
+    "Upgrade": "websocket",
+    "Connection": "Upgrade",
+    "Sec_WebSocket_Version": "13",
+    "Sec_WebSocket_Key": base64.b64encode(b"sixteen bytes...").decode(),
+}
+
+
+def cookie(cluster: SimulatedCluster, user: str = "root@pam") -> str:
+    return "PVEAuthCookie=" + quote(cluster.tickets.cookie(user), safe="")
+
+
+class Viewer:
+    """An RFB 3.8 client over two functions: read exactly n bytes, write."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._buffer = b""
+        self.size = (0, 0)
+        self.name = ""
+
+    async def _read(self, size: int) -> bytes:
+        while len(self._buffer) < size:
+            opcode, payload = await self._connection.frame()
+            assert opcode == 2, f"binary, not {opcode}"
+            self._buffer += payload
+        taken, self._buffer = self._buffer[:size], self._buffer[size:]
+        return taken
+
+    async def authenticate(self, password: str, *, shared: bool = True) -> None:
+        """The handshake; PermissionError when the password is refused."""
+        challenge = await self.challenge()
+        await self.respond(challenge, password, shared=shared)
+
+    async def challenge(self) -> bytes:
+        async with asyncio.timeout(DEADLINE):
+            assert await self._read(12) == b"RFB 003.008\n"
+            self._connection.send(b"RFB 003.008\n")
+            assert await self._read(2) == b"\x01\x02", "exactly VNC authentication"
+            self._connection.send(b"\x02")
+            return await self._read(16)
+
+    async def respond(self, challenge: bytes, password: str, *, shared: bool = True) -> None:
+        async with asyncio.timeout(DEADLINE):
+            self._connection.send(vnc_response(challenge, password))
+            if await self._read(4) != b"\0\0\0\0":
+                (length,) = struct.unpack(">I", await self._read(4))
+                raise PermissionError((await self._read(length)).decode())
+            self._connection.send(b"\x01" if shared else b"\x00")
+            width, height = struct.unpack(">HH", await self._read(4))
+            await self._read(16)
+            (length,) = struct.unpack(">I", await self._read(4))
+            self.size, self.name = (width, height), (await self._read(length)).decode()
+            self._connection.send(struct.pack(">BxHi", 2, 1, 0))  # SetEncodings: raw
+
+    def request(self, *, incremental: bool) -> None:
+        self._connection.send(struct.pack(">BBHHHH", 3, incremental, 0, 0, *self.size))
+
+    async def update(self) -> list[tuple[tuple[int, int, int, int], bytes]]:
+        """The next FramebufferUpdate: rectangles and their pixels."""
+        async with asyncio.timeout(DEADLINE):
+            while (kind := (await self._read(1))[0]) != 0:
+                assert kind in (2, 3), f"server message {kind}"
+                if kind == 3:
+                    (length,) = struct.unpack(">3xI", await self._read(7))
+                    await self._read(length)
+            (count,) = struct.unpack(">xH", await self._read(3))
+            rectangles = []
+            for _ in range(count):
+                x, y, width, height, encoding = struct.unpack(">HHHHi", await self._read(12))
+                assert encoding == 0, "raw"
+                rectangles.append(((x, y, width, height), await self._read(width * height * 4)))
+            return rectangles
+
+    def key(self, keysym: int) -> None:
+        for down in (1, 0):
+            self._connection.send(struct.pack(">BBxxI", 4, down, keysym))
