@@ -8,6 +8,7 @@ because a ping or a close of our own may stand nowhere else.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
@@ -136,9 +137,11 @@ class ClientFrames:
         self._control = b""
         self._message = 0  # opcode of the fragmented message under way, 0 for none
 
-    def feed(self, data: bytes) -> list[Event]:
-        """Return the events that ``data`` completes; raise FrameError at the first broken rule."""
-        events: list[Event] = []
+    def feed(self, data: bytes) -> Iterator[Event]:
+        """Yield the events that ``data`` completes, to be used up; raise FrameError at the first broken rule.
+
+        What came before the broken rule counts, wherever the network has cut the stream.
+        """
         if self._head:
             data = self._head + data
             self._head = b""
@@ -156,10 +159,11 @@ class ClientFrames:
             position += taken
             self._offset += taken
             self._remaining -= taken
-            self._payload(payload, events)
+            event = self._payload(payload)
             if self._remaining == 0:
                 self._key = b""
-        return events
+            if event is not None:
+                yield event
 
     def _frame_is_empty_and_pending(self) -> bool:
         return self._remaining == 0 and bool(self._key)
@@ -169,6 +173,8 @@ class ClientFrames:
         if end - position < 2:
             return 2
         length = data[position + 1] & _LENGTH
+        if not data[position + 1] & _MASKED:
+            return 2  # a broken rule: no need to wait for the rest
         return 6 if length < 126 else 8 if length == 126 else 14
 
     def _begin(self, data: bytes, position: int) -> None:
@@ -211,19 +217,15 @@ class ClientFrames:
         if opcode:
             self._message = opcode
 
-    def _payload(self, payload: bytes, events: list[Event]) -> None:
+    def _payload(self, payload: bytes) -> Event | None:
         done = self._remaining == 0
         if self._opcode & _CONTROL:
             self._control += payload
-            if done:
-                events.append(Control(self._opcode, self._control))
-                self._control = b""
-            return
-        last = done and self._fin
-        if payload or last:
-            events.append(Data(self._message, payload, last))
+            return Control(self._opcode, self._control) if done else None
+        message, last = self._message, done and self._fin
         if last:
             self._message = 0
+        return Data(message, payload, last) if payload or last else None
 
 
 class FrameTracker:
