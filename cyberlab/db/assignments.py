@@ -15,10 +15,10 @@ from sqlalchemy.orm import Session, contains_eager, joinedload
 
 from cyberlab.db import audit
 from cyberlab.db.audit import Actor
-from cyberlab.db.engine import reads
 from cyberlab.db.errors import Conflict, NotFound
 from cyberlab.db.models import Assignment, Group, Membership, MembershipRole, User, Vm
 from cyberlab.db.page import Page, fetch, paged
+from cyberlab.db.read_only import reads
 from cyberlab.db.text import search_words
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from cyberlab.db.engine import reads
 from cyberlab.db.models import AuditEvent
 from cyberlab.db.page import Page, paged
+from cyberlab.db.read_only import reads
 from cyberlab.db.text import clean, search_words
 
 

@@ -6,9 +6,9 @@ from sqlalchemy import select
 from sqlalchemy import update as sql_update
 from sqlalchemy.orm import Session
 
-from cyberlab.db.engine import reads
 from cyberlab.db.models import ConsoleSession, utcnow
 from cyberlab.db.page import Page, paged
+from cyberlab.db.read_only import reads
 from cyberlab.db.text import clean
 
 ABANDONED = "abandoned"  # the end_reason of a console whose server died before it could write one

@@ -16,8 +16,10 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from cyberlab.blocking import BlockingPool
-from cyberlab.db.epoch import PortalSession, untouched
+from cyberlab.db import read_only
+from cyberlab.db.epoch import PortalSession
 from cyberlab.db.errors import DatabaseUnavailable
+from cyberlab.db.read_only import reads as reads  # offered here too: it says how run() calls
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -25,12 +27,6 @@ T = TypeVar("T")
 MIGRATIONS = Path(__file__).resolve().parent.parent.parent / "migrations"
 RUN_TIMEOUT = 10.0  # seconds that a caller of run() waits
 BUSY_TIMEOUT = 5.0  # seconds that a statement waits for a lock or a connection; shorter, so that a cause is named
-
-
-def reads(fn: Callable[Concatenate[Session, P], T]) -> Callable[Concatenate[Session, P], T]:
-    """Mark a query that only reads: run() then takes no write lock for it, and refuses it any write."""
-    fn.reads_only = True  # type: ignore[attr-defined]
-    return fn
 
 
 class Database:
@@ -61,15 +57,18 @@ class Database:
 
     def call(self, fn: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Do what run() does, on the caller's own thread (shell commands, backends on the auth pool)."""
-        with self.transaction(read_only=getattr(fn, "reads_only", False)) as s:
+        with self.transaction(reading=read_only.is_reading(fn)) as s:
             return fn(s, *args, **kwargs)
 
     @contextmanager
-    def transaction(self, *, read_only: bool = False) -> Iterator[Session]:
-        """Give a Session in one transaction: committed at the end, rolled back on an exception."""
-        session = PortalSession(self._reading if read_only else self._engine, expire_on_commit=False)
-        if read_only:
-            untouched(session)
+    def transaction(self, *, reading: bool = False) -> Iterator[Session]:
+        """Give a Session in one transaction: committed at the end, rolled back on an exception.
+
+        ``reading``: take no write lock, and refuse writes. Raises DatabaseUnavailable when it cannot be used.
+        """
+        session = PortalSession(self._reading if reading else self._engine, expire_on_commit=False)
+        if reading:
+            read_only.hold(session)
         try:
             with session, session.begin():
                 yield session

@@ -11,7 +11,9 @@ from typing import Any
 from sqlalchemy import event, inspect, select, update
 from sqlalchemy.orm import ORMExecuteState, Session, UOWTransaction
 
+from cyberlab.db import read_only
 from cyberlab.db.models import AccessEpoch, Assignment, Base, Group, LoginSession, Membership, User, Vm
+from cyberlab.db.read_only import reads
 
 # A watched class, and those of its columns whose change touches nobody's rights.
 _WATCHED: dict[type[Base], frozenset[str]] = {
@@ -24,21 +26,16 @@ _WATCHED: dict[type[Base], frozenset[str]] = {
 }
 _TABLES = {kind.__tablename__ for kind in _WATCHED}
 _BUMP = "access-epoch-bump"
-_READ_ONLY = "read-only"
 
 
 class PortalSession(Session):
     """A database session that bumps the access epoch in the transaction of the change."""
 
 
+@reads
 def current(s: Session) -> int:
     """The epoch's value; compare for inequality only."""
     return s.scalar(select(AccessEpoch.value).where(AccessEpoch.id == 1)) or 0
-
-
-def untouched(s: Session) -> None:
-    """Refuse every write through ``s``: it was opened for a query that only reads."""
-    s.info[_READ_ONLY] = True
 
 
 def _matters(row: Any) -> bool:
@@ -54,8 +51,8 @@ def _matters(row: Any) -> bool:
 
 @event.listens_for(PortalSession, "before_flush")
 def _before_flush(s: Session, context: UOWTransaction, instances: object) -> None:
-    if s.info.get(_READ_ONLY) and (s.new or s.deleted or any(s.is_modified(row) for row in s.dirty)):
-        raise RuntimeError("a query marked @reads has changed a row")
+    if s.new or s.deleted or any(s.is_modified(row) for row in s.dirty):
+        read_only.check(s)
     # A new login session takes nothing from anybody; without the exception, a class that signs in
     # at nine o'clock would have every open console re-authorized once per student.
     if (
@@ -71,8 +68,7 @@ def _on_execute(state: ORMExecuteState) -> None:
     statement: Any = state.statement
     if not (state.is_insert or state.is_update or state.is_delete):
         return
-    if state.session.info.get(_READ_ONLY):
-        raise RuntimeError("a query marked @reads has changed rows")
+    read_only.check(state.session)
     harmless = state.execution_options.get("access_epoch") is False
     if getattr(statement.table, "name", None) in _TABLES and not harmless:
         state.session.info[_BUMP] = True

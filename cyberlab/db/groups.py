@@ -7,10 +7,10 @@ from sqlalchemy.orm import Session
 
 from cyberlab.db import audit
 from cyberlab.db.audit import Actor
-from cyberlab.db.engine import reads
 from cyberlab.db.errors import Conflict, NotFound
 from cyberlab.db.models import Group, Membership, MembershipRole, User
 from cyberlab.db.page import Page, fetch, matching, paged
+from cyberlab.db.read_only import reads
 from cyberlab.db.text import clean
 
 

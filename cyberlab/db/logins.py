@@ -13,8 +13,8 @@ from sqlalchemy import select
 from sqlalchemy import update as sql_update
 from sqlalchemy.orm import Session
 
-from cyberlab.db.engine import reads
 from cyberlab.db.models import LoginSession, Role, User, utcnow
+from cyberlab.db.read_only import reads
 from cyberlab.db.text import clean
 
 TOUCH_EVERY = timedelta(minutes=1)  # seen_at is exact to this, so that not every page is a write

@@ -10,10 +10,10 @@ from sqlalchemy.orm import Session
 
 from cyberlab.db import audit
 from cyberlab.db.audit import Actor
-from cyberlab.db.engine import reads
 from cyberlab.db.errors import Conflict, NotFound
 from cyberlab.db.models import Vm, VmKind
 from cyberlab.db.page import Page, fetch, matching, paged
+from cyberlab.db.read_only import reads
 from cyberlab.db.text import clean
 
 _CLUSTER = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
