@@ -63,13 +63,14 @@ class ClientMessages:
     Holds at most one incomplete message. ``view_only`` drops whatever would change something in the guest.
     """
 
-    __slots__ = ("_buffer", "_extended_pointer", "max_message", "view_only")
+    __slots__ = ("_buffer", "_extended_pointer", "_wanted", "max_message", "view_only")
 
     def __init__(self, *, view_only: bool = False, max_message: int = 1 << 20) -> None:
         """``max_message``: bytes; a longer one (a pasted text) raises RfbError."""
         self.view_only = view_only
         self.max_message = max_message
-        self._buffer = b""
+        self._buffer = bytearray()
+        self._wanted = 0  # the size of the incomplete message, 0 while that cannot be told
         self._extended_pointer = False
 
     @property
@@ -80,13 +81,19 @@ class ClientMessages:
     def feed(self, data: bytes) -> bytes:
         """Return the whole messages to pass on; raise RfbError for what is none."""
         if self._buffer:
-            data = self._buffer + data
+            self._buffer += data
+            if len(self._buffer) < self._wanted:
+                return b""
+            data = bytes(self._buffer)
+            self._buffer = bytearray()
         position, end, start, passed = 0, len(data), 0, b""
         while position < end:
             size = self._size(data, position, end - position)
             if size > self.max_message:
                 raise RfbError(f"message of {size} bytes; {self.max_message} is the limit")
             if size == 0 or size > end - position:
+                self._wanted = size
+                self._buffer += data[position:]
                 break
             kind = data[position]
             if kind == SET_ENCODINGS:
@@ -95,7 +102,6 @@ class ClientMessages:
                 passed += data[start:position]
                 start = position + size
             position += size
-        self._buffer = data[position:]
         return passed + data[start:position]
 
     def _size(self, data: bytes, at: int, have: int) -> int:
