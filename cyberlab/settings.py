@@ -6,6 +6,7 @@ docs/settings.md documents each by name; a test fails on one that is missing the
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -30,9 +31,12 @@ class SettingsError(Exception):
 
 def _http_url(value: str) -> str:
     parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
+    try:
+        whole = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:  # a port that is none; the message would repeat it
+        whole = False
+    if not whole or parts.path.strip("/") or parts.query or parts.fragment or parts.username is not None:
         raise ValueError("must be scheme://host[:port] with nothing behind it, e.g. https://pve1.example.edu:8006")
-    _ = parts.port  # raises ValueError for a port that is none
     return value.rstrip("/")
 
 
@@ -92,6 +96,8 @@ class ClusterSettings(BaseSettings):
             found.append("PROXMOX_HOST: missing; set it to the node's web address, e.g. https://pve1.example.edu:8006")
         if not self.ssh_host:
             found.append("PROXMOX_SSH_HOST: missing; set it to the same node as PROXMOX_HOST, e.g. pve1.example.edu")
+        if "@" not in self.user.strip("@"):
+            found.append("PROXMOX_USER: must be name@realm, e.g. root@pam")
         if self.ssh_key_path is None:
             found.append("PROXMOX_SSH_KEY_PATH: missing; set it to a private key that the node accepts")
         elif not self.ssh_key_path.is_file():
@@ -118,7 +124,7 @@ class Settings(BaseSettings):
     public_url: Annotated[str, AfterValidator(_http_url)] = "http://127.0.0.1:8080"
     trusted_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = ("127.0.0.1", "::1")
     secret_key: SecretStr = SecretStr("")
-    database_url: str = f"sqlite:///{ROOT / 'var' / 'cyberlab.sqlite3'}"
+    database_url: str = Field(f"sqlite:///{ROOT / 'var' / 'cyberlab.sqlite3'}", repr=False)  # may hold a password
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
     bcrypt_cost: int = Field(12, ge=4, le=16)
@@ -140,7 +146,7 @@ class Settings(BaseSettings):
         return self.public_url.startswith("https://")
 
     def problems(self, *, production: bool) -> list[str]:
-        """What stops a start; ``production`` also refuses missing, short and demo secrets."""
+        """What stops a start; ``production`` also refuses the demo's secret."""
         found = []
         secret = self.secret_key.get_secret_value()
         if production and secret in ("", DEMO_SECRET):
@@ -171,11 +177,31 @@ class Configuration:
 
 def load(*, production: bool, env_file: Path | None = ROOT / ".env") -> Configuration:
     """Read the settings; raise SettingsError with every problem at once, by name, with its mend."""
+    return _load(lambda portal: portal.problems(production=production), env_file)
+
+
+def load_for_check(*, env_file: Path | None = ROOT / ".env") -> Configuration:
+    """Read what a look at the cluster needs: load(), but SECRET_KEY may lack."""
+    return _load(Settings.database_problems, env_file)
+
+
+def load_cluster(*, env_file: Path | None = ROOT / ".env") -> ClusterSettings:
+    """Read how to reach the cluster, and nothing else; raise SettingsError with every problem at once."""
+    try:
+        cluster = ClusterSettings(_env_file=env_file)
+    except ValidationError as error:
+        raise SettingsError(_lines(error, "PROXMOX_")) from None
+    if found := cluster.problems():
+        raise SettingsError(found)
+    return cluster
+
+
+def _load(problems: Callable[[Settings], list[str]], env_file: Path | None) -> Configuration:
     found: list[str] = []
     portal = cluster = None
     try:
         portal = Settings(_env_file=env_file)
-        found += portal.problems(production=production)
+        found += problems(portal)
     except ValidationError as error:
         found += _lines(error, "")
     try:

@@ -1,0 +1,149 @@
+"""The shell commands: their arguments, and how they end (0 done, 1 refused, 2 bad settings or arguments)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from cyberlab import cli_assign, cli_users, settings
+from cyberlab.cli_common import CommandError, Parsers, command, opened
+from cyberlab.db.engine import Database
+from cyberlab.db.errors import Conflict, DatabaseUnavailable, NotFound
+from cyberlab.problems import Problem
+from cyberlab.settings import SettingsError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit status. What was to be expected ends in one line, without a traceback."""
+    try:
+        arguments = make_parser().parse_args(argv)
+    except SystemExit as error:  # argparse has said everything
+        return error.code if isinstance(error.code, int) else 2
+    try:
+        status: int = arguments.run(arguments)
+        sys.stdout.flush()
+        return status
+    except SettingsError as error:
+        return _say(*error.problems, status=2)
+    except (CommandError, Conflict, NotFound, DatabaseUnavailable) as error:
+        return _say(str(error))
+    except Problem as error:
+        return _say(f"{error.advice.title} ({error})", error.advice.admin)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `user list | head`: nobody reads on, also not what the interpreter flushes at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _say(*lines: str, status: int = 1) -> int:
+    for line in lines:
+        print(line, file=sys.stderr)
+    return status
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Every command with its arguments and its help."""
+    parser = argparse.ArgumentParser(
+        prog="server.py",
+        description="CyberLab: consoles of the lab's virtual machines in the browser.",
+        epilog="Settings come from the environment or .env; docs/settings.md lists them. "
+        "Every command has a --help of its own.",
+    )
+    commands: Parsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    command(
+        commands,
+        "serve",
+        _serve,
+        "run the portal",
+        "Run the portal until SIGINT or SIGTERM. Refuses to start, and lists every reason at once, with bad or missing "
+        "settings, the demo's secret, or a database that is not migrated.",
+    )
+    command(
+        commands,
+        "demo",
+        _demo,
+        "run the portal with a simulated Proxmox cluster",
+        "Run the portal with a simulated Proxmox node, demo accounts and a database of its own; prints the address "
+        "and the accounts. Ctrl-C ends all of it.",
+    )
+    check = command(
+        commands,
+        "check",
+        _check,
+        "test the way to the configured cluster, step by step",
+        "Walk SSH, pvesh, cookie, ticket, websocket and RFB up to the first pixels against the configured cluster, and "
+        "say for each step whether it held, how long it took, and how to mend what failed.",
+    )
+    check.add_argument(
+        "vm", nargs="?", metavar="CLUSTER/VMID", help="the running VM to open; any running one if omitted"
+    )
+    command(
+        commands,
+        "migrate",
+        _migrate,
+        "bring the database to this version",
+        "Create or migrate the database that DATABASE_URL names. Does nothing if it is at this version already.",
+    )
+    cli_users.add_commands(commands)
+    cli_assign.add_commands(commands)
+    return parser
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    found: list[str] = []
+    configuration = None
+    try:
+        configuration = settings.load(production=True)
+    except SettingsError as error:
+        found += error.problems
+    found += _database_problems()
+    if found or configuration is None:
+        raise SettingsError(found)
+    from cyberlab import app
+
+    return app.serve(configuration)
+
+
+def _database_problems() -> list[str]:
+    """What keeps the portal from starting on its database; nothing if its address is bad, which is said already."""
+    try:
+        database = Database(settings.load_portal().database_url)
+    except SettingsError:
+        return []
+    except DatabaseUnavailable as error:
+        return [f"DATABASE_URL: {error}"]
+    try:
+        problem = database.head_problem()
+    finally:
+        database.close()
+    return [f"DATABASE_URL: {problem}"] if problem else []
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from cyberlab import cli_demo
+
+    return cli_demo.run()
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from cyberlab import cli_check
+
+    vm = None if arguments.vm is None else cli_assign.reference(arguments.vm)
+    return cli_check.run(settings.load_for_check(), vm)
+
+
+def _migrate(arguments: argparse.Namespace) -> int:
+    with opened(migrated=False) as (database, _):
+        before = database.head_problem()
+        if before is None:
+            print("The database is at this version already.")
+            return 0
+        database.upgrade()
+        after = database.head_problem()
+    if after is not None:
+        raise CommandError(after)
+    print("The database is at this version now.")
+    return 0

@@ -1,0 +1,155 @@
+"""The shell commands for users: user add, passwd, disable, enable, list."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import secrets
+import sys
+
+from cyberlab.auth import passwords
+from cyberlab.cli_common import CommandError, Parsers, actor, command, opened, user_named
+from cyberlab.db import users
+from cyberlab.db.models import Role
+from cyberlab.db.page import MAX_LIMIT
+
+_ATTEMPTS = 3
+
+
+def add_commands(commands: Parsers) -> None:
+    """Declare ``user`` and what stands behind it."""
+    parser = commands.add_parser("user", help="keep local accounts", description="Keep local accounts.")
+    nested: Parsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    add = command(nested, "add", _add, "create an account", f"Create a local account. {_ASKING}")
+    add.add_argument("name", metavar="NAME", help="user name; upper and lower case are the same")
+    add.add_argument(
+        "--role", choices=[role.value for role in Role], default=Role.STUDENT.value, help="default: student"
+    )
+    add.add_argument("--display-name", metavar="NAME", default="", help="the name that pages show")
+    add.add_argument("--email", metavar="ADDRESS")
+    _add_password_options(add)
+    passwd = command(
+        nested,
+        "passwd",
+        _passwd,
+        "set a password",
+        f"Set a password, and end all of the user's sign-ins. {_ASKING}",
+    )
+    passwd.add_argument("name", metavar="NAME")
+    _add_password_options(passwd)
+    disable = command(
+        nested,
+        "disable",
+        _disable,
+        "close an account",
+        "Close an account: its sign-ins and open consoles end within a second, its assignments stay.",
+    )
+    disable.add_argument("name", metavar="NAME")
+    enable = command(nested, "enable", _enable, "reopen an account", "Reopen an account that was disabled.")
+    enable.add_argument("name", metavar="NAME")
+    listing = command(
+        nested, "list", _list, "list accounts", "List accounts: name, role, state, backend, display name."
+    )
+    listing.add_argument("search", nargs="?", default="", metavar="SEARCH", help="words in the name or mail address")
+    listing.add_argument("--role", choices=[role.value for role in Role], help="only this role")
+
+
+_ASKING = (
+    "The password is asked for twice on a terminal, read from standard input with --password-stdin, and otherwise "
+    "(--generate, or no terminal) made up and printed. It never stands on the command line."
+)
+
+
+def _add_password_options(parser: argparse.ArgumentParser) -> None:
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--password-stdin", action="store_true", help="read the password from the first line of stdin")
+    source.add_argument("--generate", action="store_true", help="make up a password and print it")
+
+
+def _add(arguments: argparse.Namespace) -> int:
+    with opened() as (database, portal):
+        if database.call(users.by_name, arguments.name) is not None:  # before anybody types a password twice
+            raise CommandError(f"there already is a user “{arguments.name}”; server.py user passwd sets a password")
+        password, made_up = _new_password(arguments)
+        user = database.call(
+            users.create,
+            actor(),
+            username=arguments.name,
+            role=Role(arguments.role),
+            password_hash=passwords.hash_password(password, portal.bcrypt_cost),
+            display_name=arguments.display_name,
+            email=arguments.email,
+        )
+    print(f"Created {user.username} ({user.role}).")
+    _tell(password, made_up)
+    return 0
+
+
+def _passwd(arguments: argparse.Namespace) -> int:
+    with opened() as (database, portal):
+        user = user_named(database, arguments.name)
+        password, made_up = _new_password(arguments)
+        hashed = passwords.hash_password(password, portal.bcrypt_cost)
+        database.call(users.set_password, actor(), user.id, hashed)
+    print(f"Set the password of {user.username}; they have to sign in again.")
+    _tell(password, made_up)
+    return 0
+
+
+def _disable(arguments: argparse.Namespace) -> int:
+    with opened() as (database, _):
+        user = user_named(database, arguments.name)
+        database.call(users.set_active, actor(), user.id, False)
+    print(f"Disabled {user.username}.")
+    return 0
+
+
+def _enable(arguments: argparse.Namespace) -> int:
+    with opened() as (database, _):
+        user = user_named(database, arguments.name)
+        database.call(users.set_active, actor(), user.id, True)
+    print(f"Enabled {user.username}.")
+    return 0
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    role = Role(arguments.role) if arguments.role else None
+    offset = 0
+    with opened() as (database, _):
+        while True:
+            page = database.call(users.page, search=arguments.search, role=role, offset=offset, limit=MAX_LIMIT)
+            for user in page.rows:
+                state = "active" if user.active else "disabled"
+                line = f"{user.username:<24} {user.role:<8} {state:<9} {user.backend:<12} {user.display_name}"
+                print(line.rstrip())
+            offset += len(page.rows)
+            if not page.rows or offset >= page.total:
+                return 0
+
+
+def _new_password(arguments: argparse.Namespace) -> tuple[str, bool]:
+    """The password, and whether it was made up here (and has to be told)."""
+    if arguments.password_stdin:
+        password = sys.stdin.readline().rstrip("\r\n")
+        if problem := passwords.problem(password):
+            raise CommandError(problem)
+        return password, False
+    if arguments.generate or not sys.stdin.isatty():
+        return secrets.token_urlsafe(12), True
+    for _ in range(_ATTEMPTS):
+        try:
+            password = getpass.getpass("Password: ")
+            problem = passwords.problem(password)
+            if problem is None and getpass.getpass("Once more: ") != password:
+                problem = "the two are not the same"
+        except EOFError:
+            raise CommandError("no password was given") from None
+        if problem is None:
+            return password, False
+        print(problem, file=sys.stderr)
+    raise CommandError("no password was set")
+
+
+def _tell(password: str, made_up: bool) -> None:
+    if made_up:
+        print(f"Password: {password}")
