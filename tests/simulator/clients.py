@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import json
 import os
 import ssl
 import struct
@@ -178,3 +179,35 @@ class Viewer:
     def key(self, keysym: int) -> None:
         for down in (1, 0):
             self._connection.send(struct.pack(">BBxxI", 4, down, keysym))
+
+
+@dataclass
+class Ticket:
+    """What vncproxy answered, and where it leads."""
+
+    vmid: int
+    port: str
+    ticket: str
+    password: str
+    node: str = "pve1"
+
+    @property
+    def path(self) -> str:
+        return websocket_path(self.vmid, self.port, self.ticket, self.node)
+
+
+async def get_ticket(cluster: SimulatedCluster, vmid: int = 100, node: str = "pve1") -> Ticket:
+    """A ticket by pvesh, and the VNC password as old and new clients know it: the field, or else the ticket."""
+    argv = ["create", f"/nodes/{node}/qemu/{vmid}/vncproxy", "--websocket", "1", "--output-format", "json"]
+    got = await cluster.pvesh.run(argv)
+    assert got.exit == 0, got.stderr
+    answer = json.loads(got.stdout)
+    return Ticket(vmid, answer["port"], answer["ticket"], answer.get("password") or answer["ticket"], node)
+
+
+async def open_console(cluster: SimulatedCluster, ticket: Ticket, **headers: str) -> Connection:
+    """A connection that got its 101."""
+    connection = await Connection.open(cluster)
+    answer = await connection.get(ticket.path, Cookie=cookie(cluster), **UPGRADE, **headers)
+    assert answer[:2] == (101, "Switching Protocols")
+    return connection

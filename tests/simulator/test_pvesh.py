@@ -1,0 +1,296 @@
+"""The simulated pvesh against what the real one printed (tests/data/pvesh-transcripts.json), and its other rules."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cyberlab.simulator.node import SimulatedCluster
+from cyberlab.simulator.options import Options
+from cyberlab.simulator.pvesh import Outcome
+from cyberlab.simulator.state import MIB, ClusterState, Node, User, Vm, demo_cluster
+from tests.simulator.conftest import MakeCluster
+
+TRANSCRIPTS = json.loads((Path(__file__).parent.parent / "data" / "pvesh-transcripts.json").read_text())
+LOCKED_START = "UPID:pve1:00000984:00052FF2:6B02E098:qmstart:104:root@pam:"
+# What differs from machine to machine and from second to second; everything else must be equal.
+VOLATILE = {
+    "cert", "cpu", "digest", "endtime", "fingerprint", "issuer", "mem", "memhost", "meta", "notafter", "notbefore",
+    "password", "pem", "pid", "pstart", "public-key-bits", "san", "smbios1", "snaptime", "ssl_fingerprint",
+    "starttime", "subject", "ticket", "upid", "uptime", "vmgenid",
+}  # fmt: skip
+# The real task list held an error of a terminal that had been opened before; ours has other tasks in it.
+TASK_LIST = ("get", "/nodes/pve1/tasks")
+
+
+def _observed() -> ClusterState:
+    """The cluster on which the transcripts were taken."""
+    names = ("VM.Audit", "VM.Backup", "VM.Config.CDROM", "VM.Config.Cloudinit", "VM.Console", "VM.GuestAgent.Audit")
+    names += ("VM.GuestAgent.FileRead", "VM.GuestAgent.FileSystemMgmt", "VM.GuestAgent.FileWrite", "VM.PowerMgmt")
+    vms = [
+        Vm(100, "pve1", "demo", running=True, tags="prod;web"),
+        Vm(101, "pve1", "stopped-vm"),
+        Vm(102, "pve1", "serialvm", running=True),
+        Vm(103, "pve1", "diskvm", disk=1024 * MIB),
+        Vm(104, "pve1", "lockedvm", lock="backup"),
+        Vm(200, "pve2", "elsewhere"),
+        Vm(300, "pve1", "container", kind="lxc", known=False),
+    ]
+    users = [User("gw@pve"), User("low@pve", permissions={"/vms/100": frozenset(names)}), User("root@pam")]
+    return ClusterState(
+        {"pve1": Node("pve1", "192.0.2.2", known=False)},
+        {vm.vmid: vm for vm in vms},
+        {user.userid: user for user in users},
+    )
+
+
+def _shape(value: Any) -> Any:
+    """A value with everything volatile replaced by its type."""
+    if isinstance(value, dict):
+        return {
+            key: ("number" if isinstance(item, int | float) else type(item).__name__)
+            if key in VOLATILE
+            else _shape(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [_shape(item) for item in value]
+    if isinstance(value, str):
+        return re.sub(r"UPID:pve1:[0-9A-F]{8}:[0-9A-F]{8}:[0-9A-F]{8}:", "UPID:pve1:…:", value)
+    return value
+
+
+def _parsed(stdout: str) -> list[Any]:
+    """The lines, those that are JSON as values."""
+    found: list[Any] = []
+    for line in stdout.splitlines():
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            found.append(line)
+    return found
+
+
+def _compact(stdout: str) -> bool:
+    """One line of JSON, sorted, without spaces."""
+    line = stdout.splitlines()[-1]
+    return line == json.dumps(json.loads(line), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_transcripts_are_reproduced_in_order(make_cluster: MakeCluster) -> None:
+    cluster = await make_cluster(state=_observed())
+    upids: dict[str, str] = {}
+    for entry in TRANSCRIPTS:
+        argv = [upids.get(word, word) for word in entry["pvesh"]]
+        if LOCKED_START in argv[1]:
+            argv[1] = argv[1].replace(LOCKED_START, upids[LOCKED_START])
+        got = await cluster.pvesh.run(argv)
+        told = " ".join(argv)
+        assert (got.exit, got.stderr) == (entry["exit"], entry["stderr"]), told
+        want, have = _parsed(entry["stdout"]), _parsed(got.stdout)
+        if tuple(argv[:2]) == TASK_LIST:
+            assert {*have[0][0]} == {*want[0][0]}, told
+            assert len(have[0]) <= 3
+        else:
+            assert _shape(have) == _shape(want), told
+        if got.stdout:
+            assert got.stdout.endswith("\n")
+            assert _compact(got.stdout), told
+        if LOCKED_START in entry["stdout"] and entry["pvesh"][0] == "create":
+            upids[LOCKED_START] = have[-1]
+
+
+async def _json(cluster: SimulatedCluster, *argv: str) -> Any:
+    got = await cluster.pvesh.run([*argv, "--output-format", "json"])
+    assert got.exit == 0, got.stderr
+    return json.loads(got.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    ("argv", "exit", "stderr"),
+    [
+        (["get"], 255, "400 not enough arguments\npvesh get <api_path> [OPTIONS] [FORMAT_OPTIONS]\n"),
+        (
+            ["get", "/version", "--frob", "1", "--output-format", "json"],
+            255,
+            "Unknown option: frob\n400 unable to parse option\npvesh get <api_path> [OPTIONS] [FORMAT_OPTIONS]\n",
+        ),
+        (
+            ["get", "/nodes/pve1/tasks", "--limit", "many", "--output-format", "json"],
+            255,
+            "400 Parameter verification failed.\nlimit: type check ('integer') failed - got 'many'\n"
+            "pvesh get <api_path> [OPTIONS] [FORMAT_OPTIONS]\n",
+        ),
+        (
+            ["create", "/nodes/pve1/qemu/103/snapshot", "--output-format", "json"],
+            255,
+            "400 Parameter verification failed.\nsnapname: property is missing and it is not optional\n"
+            "pvesh create <api_path> [OPTIONS] [FORMAT_OPTIONS]\n",
+        ),
+        (
+            ["get", "/nodes/pve1/qemu/1;reboot/config", "--output-format", "json"],
+            255,
+            "400 Parameter verification failed.\nvmid: type check ('integer') failed - got '1;reboot'\n"
+            "pvesh get <api_path> [OPTIONS] [FORMAT_OPTIONS]\n",
+        ),
+        # No proxyto: the configuration is looked for under the node in the path, which need not exist.
+        (
+            ["create", "/nodes/nope/qemu/100/vncproxy", "--websocket", "1", "--output-format", "json"],
+            2,
+            "Configuration file 'nodes/nope/qemu-server/100.conf' does not exist\n",
+        ),
+    ],
+)
+@pytest.mark.gen_test
+async def test_refused_calls(cluster: SimulatedCluster, argv: list[str], exit: int, stderr: str) -> None:
+    assert await cluster.pvesh.run(argv) == Outcome(exit, "", stderr)
+
+
+@pytest.mark.gen_test
+async def test_options_with_an_equals_sign(cluster: SimulatedCluster) -> None:
+    got = await cluster.pvesh.run(["get", "/cluster/resources", "--type=vm", "--output-format=json"])
+    assert [row["vmid"] for row in json.loads(got.stdout)] == [100, 101, 102, 103, 104, 105, 200, 300]
+
+
+@pytest.mark.gen_test
+async def test_text_for_people_is_refused(cluster: SimulatedCluster) -> None:
+    assert (await cluster.pvesh.run(["get", "/version"])).exit == 255
+
+
+@pytest.mark.gen_test
+async def test_a_console_of_another_node_opens_here(cluster: SimulatedCluster) -> None:
+    ticket = await _json(cluster, "create", "/nodes/pve2/qemu/102/vncproxy", "--websocket", "1")
+    assert ticket["upid"].startswith("UPID:pve1:")
+    assert int(ticket["port"]) in cluster.consoles.listening
+
+
+@pytest.mark.gen_test
+async def test_a_hundred_ports_and_no_more(cluster: SimulatedCluster) -> None:
+    ports = [
+        (await _json(cluster, "create", "/nodes/pve1/qemu/100/vncproxy", "--websocket", "1"))["port"]
+        for _ in range(100)
+    ]
+    assert sorted(ports) == [str(port) for port in range(5900, 6000)]
+    got = await cluster.pvesh.run(
+        ["create", "/nodes/pve1/qemu/100/vncproxy", "--websocket", "1", "--output-format", "json"]
+    )
+    assert got == Outcome(255, "", "unable to find free port (5900-6000)\n")
+
+
+@pytest.mark.gen_test
+async def test_nobody_came_within_the_accept_window(make_cluster: MakeCluster) -> None:
+    cluster = await make_cluster(options=Options(accept_window=0.05))
+    upid = (await _json(cluster, "create", "/nodes/pve1/qemu/100/vncproxy", "--websocket", "1"))["upid"]
+    status: dict[str, str] = {}
+    while status.get("status") != "stopped":
+        status = await _json(cluster, "get", f"/nodes/pve1/tasks/{upid}/status")
+    assert status["exitstatus"] == "connection timed out"
+    assert cluster.consoles.listening == []
+
+
+@pytest.mark.gen_test
+async def test_a_container_blocks_and_then_fails(make_cluster: MakeCluster) -> None:
+    cluster = await make_cluster(options=Options(lxc_vncproxy=0.01))
+    got = await cluster.pvesh.run(
+        ["create", "/nodes/pve1/lxc/300/vncproxy", "--websocket", "1", "--output-format", "json"]
+    )
+    assert got == Outcome(255, "", "Timeout while waiting for port '5901' to get ready!\n")
+
+
+@pytest.mark.gen_test
+async def test_an_offline_node_hangs(make_cluster: MakeCluster) -> None:
+    cluster = await make_cluster(options=Options(offline_hang=0.3))
+    call = cluster.pvesh.run(["get", "/nodes/pve3/qemu/200/status/current", "--output-format", "json"])
+    task = asyncio.create_task(call)
+    await cluster.pvesh.run(["get", "/version", "--output-format", "json"])
+    assert not task.done()
+    got = await task
+    assert (got.exit, got.stdout) == (255, "")
+    assert got.stderr.startswith("ssh: connect to host 192.0.2.4 port 22: Connection timed out\nproxy handler failed: ")
+
+
+@pytest.mark.gen_test
+async def test_a_proxied_task_glues_its_log_to_its_upid(make_cluster: MakeCluster) -> None:
+    state = demo_cluster()
+    state.vms[102].disk = 1024 * MIB
+    cluster = await make_cluster(state=state)
+    answer = await _json(cluster, "create", "/nodes/pve2/qemu/102/snapshot", "--snapname", "before")
+    assert answer.startswith("snapshotting 'drive-scsi0' (local:102/vm-102-disk-0.qcow2)\"UPID:pve2:")
+
+
+@pytest.mark.gen_test
+async def test_a_caller_who_leaves_breaks_the_task(cluster: SimulatedCluster) -> None:
+    argv = ["create", "/nodes/pve1/qemu/103/snapshot", "--snapname", "second", "--output-format", "json"]
+    await cluster.pvesh.run(argv, lambda: True)
+    tasks = await _json(cluster, "get", "/nodes/pve1/tasks", "--limit", "1")
+    assert (tasks[0]["type"], tasks[0]["status"]) == ("qmsnapshot", "broken pipe ")
+    assert "second" not in cluster.state.vms[103].snapshots, "killed at its first line"
+
+
+@pytest.mark.gen_test
+async def test_power_reaches_the_guest(cluster: SimulatedCluster) -> None:
+    async def status() -> tuple[str, bool]:
+        facts = await _json(cluster, "get", "/nodes/pve1/qemu/101/status/current")
+        return facts["status"], cluster.guests[101].running
+
+    assert await status() == ("stopped", False)
+    upid = await _json(cluster, "create", "/nodes/pve1/qemu/101/status/start")
+    assert await status() == ("running", True)
+    assert (await _json(cluster, "get", f"/nodes/pve1/tasks/{upid}/status"))["exitstatus"] == "OK"
+    assert await _json(cluster, "get", f"/nodes/pve1/tasks/{upid}/log") == [{"n": 1, "t": "TASK OK"}]
+    await _json(cluster, "create", "/nodes/pve1/qemu/101/status/reboot")
+    await _json(cluster, "create", "/nodes/pve1/qemu/101/status/reset")
+    assert await status() == ("running", True)
+    await _json(cluster, "create", "/nodes/pve1/qemu/101/status/shutdown")
+    assert await status() == ("stopped", False)
+
+
+@pytest.mark.gen_test
+async def test_rollback_switches_off_unless_asked_to_start(cluster: SimulatedCluster) -> None:
+    await cluster.start_vm(103)
+    await _json(cluster, "create", "/nodes/pve1/qemu/103/snapshot/lesson1/rollback")
+    assert not cluster.guests[103].running
+    await _json(cluster, "create", "/nodes/pve1/qemu/103/snapshot/lesson1/rollback", "--start", "1")
+    assert cluster.guests[103].running
+    await _json(cluster, "delete", "/nodes/pve1/qemu/103/snapshot/lesson1")
+    assert [row["name"] for row in await _json(cluster, "get", "/nodes/pve1/qemu/103/snapshot")] == ["current"]
+
+
+@pytest.mark.gen_test
+async def test_offline_and_unknown_in_the_inventory(cluster: SimulatedCluster) -> None:
+    rows = {row["vmid"]: row for row in await _json(cluster, "get", "/cluster/resources", "--type", "vm")}
+    assert rows[200] == {"id": "qemu/200", "node": "pve3", "status": "unknown", "type": "qemu", "vmid": 200}
+    assert (rows[102]["status"], rows[101]["status"], rows[104]["lock"]) == ("running", "stopped", "backup")
+    cluster.set_offline("pve2")
+    rows = {row["vmid"]: row for row in await _json(cluster, "get", "/cluster/resources", "--type", "vm")}
+    assert "name" not in rows[102]
+    nodes = {row["node"]: row["status"] for row in await _json(cluster, "get", "/nodes")}
+    assert nodes == {"pve1": "online", "pve2": "offline", "pve3": "offline"}
+
+
+@pytest.mark.gen_test
+async def test_the_inventory_may_be_stale(make_cluster: MakeCluster) -> None:
+    cluster = await make_cluster(options=Options(resources_age=60.0))
+    before = await _json(cluster, "get", "/cluster/resources", "--type", "vm")
+    await cluster.stop_vm(100)
+    assert await _json(cluster, "get", "/cluster/resources", "--type", "vm") == before
+    current = await _json(cluster, "get", "/nodes/pve1/qemu/100/status/current")
+    assert current["status"] == "stopped"
+
+
+@pytest.mark.gen_test
+async def test_a_moved_vm_is_found_on_its_new_node_only(cluster: SimulatedCluster) -> None:
+    cluster.migrate_vm(100, "pve2")
+    got = await cluster.pvesh.run(["get", "/nodes/pve1/qemu/100/config", "--output-format", "json"])
+    assert got == Outcome(2, "", "Configuration file 'nodes/pve1/qemu-server/100.conf' does not exist\n")
+    assert (await _json(cluster, "get", "/nodes/pve2/qemu/100/config"))["name"] == "kali-07"
+    await cluster.delete_vm(100)
+    got = await cluster.pvesh.run(["get", "/nodes/pve2/qemu/100/config", "--output-format", "json"])
+    assert got.exit == 255
+    assert got.stderr.startswith("Configuration file 'nodes/pve2/qemu-server/100.conf' does not exist\nproxy handler")
