@@ -1,0 +1,169 @@
+"""One Proxmox VE cluster as the portal sees it: inventory, states, power, console tickets, trust."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from urllib.parse import quote, urlencode
+
+from cyberlab import problems
+from cyberlab.blocking import BlockingPool
+from cyberlab.problems import Problem
+from cyberlab.proxmox import cookies, tls
+from cyberlab.proxmox.cookies import CookieCache
+from cyberlab.proxmox.inventory import Inventory, InventoryCache
+from cyberlab.proxmox.pvesh import ConsoleTicket, Pvesh, TaskStatus, Upid, VmStatus, vm_path
+from cyberlab.proxmox.ssh import SshPool
+from cyberlab.proxmox.tls import Trust
+from cyberlab.settings import ClusterSettings
+
+__all__ = ["Cluster", "ConsoleTicket", "Inventory"]
+
+_STATUS_SECONDS = 5.0  # for the live state of one VM: a node that is offline would take two minutes
+_POWER_SECONDS = 120.0  # pvesh waits for the task; a shutdown takes up to its own 60 s
+_POLL_SECONDS = 1.0
+_FILES_SECONDS = 10.0
+
+
+class Cluster:
+    """Everything the portal asks of one cluster; all of it asynchronous, every failure a Problem."""
+
+    def __init__(self, settings: ClusterSettings) -> None:
+        """Connects at the first call."""
+        self.settings = settings
+        self.name = settings.cluster
+        self.ssh = SshPool(settings)
+        self.pvesh = Pvesh(self.ssh, settings.pvesh_timeout)
+        self._cookies = CookieCache(self._fetch_cookie)
+        self._inventory = InventoryCache(self.pvesh.resources)
+        self._ca = ""
+        self._trusts: dict[str, Trust] = {}
+        self._files = BlockingPool(f"tls-{settings.cluster}", 1)
+
+    # --- what there is
+
+    async def version(self) -> str:
+        """The cluster's version."""
+        return await self.pvesh.version()
+
+    async def resources(self, max_age: float) -> Inventory:
+        """All guests, asked at most ``max_age`` seconds ago."""
+        return await self._inventory.get(max_age)
+
+    @property
+    def last_inventory(self) -> Inventory | None:
+        """The newest inventory that came, however old."""
+        return self._inventory.last
+
+    async def status(self, node: str, kind: str, vmid: int) -> VmStatus:
+        """One guest's live state."""
+        return await self.pvesh.status(node, kind, vmid, timeout=_STATUS_SECONDS)
+
+    async def locate(self, kind: str, vmid: int) -> str | None:
+        """The node that a guest is on now, None if there is no such guest."""
+        found = (await self.resources(0.0)).resources.get(vmid)
+        return found.node if found is not None and found.kind == kind else None
+
+    async def explain(self, node: str, kind: str, vmid: int) -> Problem | None:
+        """Why a console of this guest may have failed: gone, stopped, locked, its node offline; None: no idea.
+
+        The inventory answers at once even while a node is offline, but is up to ten seconds behind; so what it
+        calls running is asked once more, directly.
+        """
+        found = (await self.resources(0.0)).resources.get(vmid)
+        if found is None or found.kind != kind:
+            return Problem(problems.VM_GONE, f"{self.name}/{vmid} is not in the inventory")
+        if found.status == "unknown":
+            return Problem(problems.NODE_OFFLINE, f"{found.node} is offline")
+        status = await self.status(found.node, kind, vmid)
+        if status.status == "running":
+            return None
+        if status.lock:
+            return Problem(problems.VM_LOCKED, f"{self.name}/{vmid} is {status.status} and locked ({status.lock})")
+        return Problem(problems.VM_STOPPED, f"{self.name}/{vmid} is {status.status}")
+
+    # --- power
+
+    async def power(self, node: str, kind: str, vmid: int, action: str) -> None:
+        """start, stop, shutdown, reset or reboot, and wait for the task; raise Problem when it failed.
+
+        Exit status 0 of pvesh says that the task was begun; how it ended is asked of the task.
+        """
+        upid = await self.pvesh.power(node, kind, vmid, action, timeout=_POWER_SECONDS)
+        status = await self.wait_task(upid, _POWER_SECONDS)
+        if not status.ok:
+            words = status.exit_status.lower()
+            code = problems.VM_LOCKED if "is locked" in words else problems.PVESH_FAILED
+            raise Problem(code, f"{action} of {self.name}/{vmid}: {status.exit_status[:200]}")
+
+    async def start(self, node: str, kind: str, vmid: int) -> None:
+        """Switch a guest on; raise Problem when the task failed."""
+        await self.power(node, kind, vmid, "start")
+
+    async def wait_task(self, upid: Upid, timeout: float) -> TaskStatus:
+        """Poll a task until it ends; raise Problem(PVESH_TIMEOUT) after ``timeout`` seconds."""
+        until = time.monotonic() + timeout
+        while (status := await self.pvesh.task_status(upid)).running:
+            if time.monotonic() >= until:
+                raise Problem(problems.PVESH_TIMEOUT, "the task has not ended")
+            await asyncio.sleep(_POLL_SECONDS)
+        return status
+
+    # --- consoles
+
+    async def console_ticket(self, node: str, kind: str, vmid: int) -> ConsoleTicket:
+        """Open a port for one console: single use, ten seconds."""
+        return await self.pvesh.vncproxy(node, kind, vmid)
+
+    @staticmethod
+    def websocket_path(node: str, kind: str, vmid: int, ticket: ConsoleTicket) -> str:
+        """Path and query of the console's websocket; tickets contain +, / and =, passwords anything printable."""
+        query = urlencode({"port": ticket.port, "vncticket": ticket.ticket}, quote_via=quote, safe="")
+        return f"/api2/json{vm_path(node, kind, vmid)}/vncwebsocket?{query}"
+
+    async def auth_cookie(self) -> str:
+        """The cookie that goes with a ticket."""
+        return await self._cookies.get()
+
+    def forget_cookie(self, cookie: str) -> None:
+        """Proxmox refused it."""
+        self._cookies.forget(cookie)
+
+    async def _fetch_cookie(self) -> str:
+        settings = self.settings
+        if not settings.password.get_secret_value():
+            return await cookies.mint(self.ssh)
+        return await cookies.sign_in(settings, await self._trust_before_ticket())
+
+    # --- TLS
+
+    async def tls(self, ticket: ConsoleTicket) -> Trust:
+        """What to verify the console's connection against; the cluster's CA came with the ticket, over SSH."""
+        if ticket.certificate and ticket.certificate != self._ca:
+            self._ca = ticket.certificate
+            self._trusts.clear()
+        return await self._trust(ticket.node_host)
+
+    async def _trust_before_ticket(self) -> Trust:
+        """The same before there is a ticket: the node tells its certificates, and with them its name."""
+        settings = self.settings
+        node = ""
+        if not (settings.tls_fingerprint or settings.tls_ca_file or settings.tls_insecure_skip_verify):
+            certificates = await self.pvesh.certificates()
+            self._ca, node = certificates.ca, certificates.node
+        return await self._trust(node)
+
+    async def _trust(self, node: str) -> Trust:
+        known = self._trusts.get(node)
+        if known is None:
+            # Reading the system's CAs is the disk's time: not on the loop.
+            known = await self._files.run(_FILES_SECONDS, tls.trust_of, self.settings, self._ca, node)
+            self._trusts[node] = known
+        return known
+
+    def close(self) -> None:
+        """End what is in flight and the SSH connections (blocking)."""
+        self._cookies.close()
+        self._inventory.close()
+        self.ssh.close()
+        self._files.close()

@@ -1,0 +1,292 @@
+"""`pvesh` commands and what they answer (PVE/CLI/pvesh.pm, PVE/RESTEnvironment.pm; docs/proxmox-cluster.md).
+
+Its habits decide this module: the answer is the last line of stdout, below a task's whole log; an exit status of zero
+says nothing about a task; words on stderr say nothing about failure.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import shlex
+from dataclasses import dataclass, field
+from typing import Any
+
+from cyberlab import problems
+from cyberlab.problems import Problem
+from cyberlab.proxmox.ssh import CommandResult, SshPool
+
+log = logging.getLogger(__name__)
+
+_NODE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+_UPID = re.compile(r"UPID:([^:\s]+):[0-9A-Fa-f]{8}:[0-9A-Fa-f]{8,9}:[0-9A-Fa-f]{8}:[^:\s]*:[^:\s]*:[^:\s]+:")
+_SECRET = re.compile(r"(?:PVE(?:VNC)?:|.{8}:PVEVNC:)\S+")
+_KINDS = ("qemu", "lxc")
+
+# What pvesh says on stderr, and what it means; the first that is found counts.
+_MEANINGS: tuple[tuple[str, str], ...] = (
+    ("unable to find free port", problems.NO_FREE_PORT),
+    (".conf' does not exist", problems.VM_GONE),
+    ("is locked (", problems.VM_LOCKED),
+    ("not running", problems.VM_STOPPED),
+    ("hostname lookup", problems.NODE_OFFLINE),
+    ("no route to host", problems.NODE_OFFLINE),
+    ("connection timed out", problems.NODE_OFFLINE),
+    ("no such cluster node", problems.NODE_OFFLINE),
+    ("please run as root", problems.PVESH_MISSING),
+    ("command not found", problems.PVESH_MISSING),
+    ("pvesh: not found", problems.PVESH_MISSING),
+    ("permission denied", problems.PVESH_MISSING),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Upid:
+    """A task's id; ``node`` is where it runs."""
+
+    text: str
+    node: str
+
+    @classmethod
+    def parse(cls, text: object) -> Upid:
+        """Raises Problem(PVESH_FAILED) for what is none."""
+        match = _UPID.fullmatch(text) if isinstance(text, str) else None
+        if match is None:
+            raise Problem(problems.PVESH_FAILED, "no UPID in the answer")
+        return cls(match[0], match[1])
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStatus:
+    """How a task is, or ended."""
+
+    running: bool
+    exit_status: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Ended well; warnings are no failure (PVE/Tools.pm, upid_status_is_error)."""
+        return not self.running and (self.exit_status == "OK" or self.exit_status.startswith("WARNINGS"))
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One line of the inventory; a node that is offline leaves all but the first four empty."""
+
+    vmid: int
+    kind: str
+    node: str
+    status: str  # 'running', 'stopped'; 'unknown' while the node is offline or the VM is new
+    name: str = ""
+    lock: str = ""
+    template: bool = False
+    pool: str = ""
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VmStatus:
+    """A VM asked directly: fresher than the inventory, and it waits for the node."""
+
+    status: str
+    qmp_status: str = ""
+    lock: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleTicket:
+    """What vncproxy gave: good for one connection within ten seconds; nothing of it prints but the address."""
+
+    node_host: str  # the node on which pvesh ran: the port is open there, whatever node the VM is on
+    port: int
+    ticket: str = field(repr=False)
+    password: str = field(repr=False)
+    user: str
+    certificate: str = field(default="", repr=False)  # PEM of the cluster's CA
+
+
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """The cluster's CA (PEM), and the name of the node whose certificate was shown beside it."""
+
+    ca: str
+    node: str
+
+
+class Pvesh:
+    """Typed calls of one cluster's API through `pvesh` on one of its nodes."""
+
+    def __init__(self, ssh: SshPool, timeout: float) -> None:
+        """``timeout``: seconds for a call."""
+        self._ssh = ssh
+        self._timeout = timeout
+
+    async def call(
+        self, verb: str, path: str, parameters: dict[str, str] | None = None, *, subject: str = "",
+        timeout: float | None = None,
+    ) -> Any:  # fmt: skip
+        """Run one pvesh command and return its answer, None for an empty one; raise Problem.
+
+        ``verb``: get, set, create or delete. ``subject``: the node that the call is about.
+        """
+        words = ["pvesh", verb, path]
+        # One word each, so that a value which begins with a dash is no option.
+        words += [f"--{name}={value}" for name, value in (parameters or {}).items()]
+        words += ["--output-format", "json"]
+        result = await self._ssh.run(
+            shlex.join(words), timeout=timeout or self._timeout, idempotent=verb == "get", subject=subject
+        )
+        return answer(result)
+
+    async def version(self) -> str:
+        """The version of pve-manager."""
+        return str(_dict(await self.call("get", "/version")).get("version", ""))
+
+    async def nodes(self) -> dict[str, str]:
+        """The cluster's nodes and their status."""
+        rows = _rows(await self.call("get", "/nodes"))
+        return {str(row.get("node")): str(row.get("status", "unknown")) for row in rows}
+
+    async def certificates(self) -> Certificates:
+        """The certificates of the node that pvesh runs on."""
+        rows = _rows(await self.call("get", "/nodes/localhost/certificates/info"))
+        found = {str(row.get("filename")): row for row in rows}
+        subject = str(found.get("pve-ssl.pem", {}).get("subject", ""))
+        node = re.search(r"/CN=([A-Za-z0-9-]+)", subject)
+        return Certificates(str(found.get("pve-root-ca.pem", {}).get("pem", "")), node[1] if node else "")
+
+    async def resources(self) -> list[Resource]:
+        """All VMs and containers of the cluster."""
+        rows = _rows(await self.call("get", "/cluster/resources", {"type": "vm"}))
+        return [_resource(row) for row in rows if row.get("type") in _KINDS and isinstance(row.get("vmid"), int)]
+
+    async def status(self, node: str, kind: str, vmid: int, *, timeout: float | None = None) -> VmStatus:
+        """One VM's state, asked of its node."""
+        path = f"{vm_path(node, kind, vmid)}/status/current"
+        row = _dict(await self.call("get", path, subject=node, timeout=timeout))
+        return VmStatus(
+            status=str(row.get("status", "unknown")),
+            qmp_status=str(row.get("qmpstatus", "")),
+            lock=str(row.get("lock", "")),
+            name=str(row.get("name", "")),
+        )
+
+    async def vncproxy(self, node: str, kind: str, vmid: int) -> ConsoleTicket:
+        """Open a console's port (PVE/API2/Qemu.pm, vncproxy). Containers cannot: their call never returns in time."""
+        if kind != "qemu":
+            raise Problem(problems.VM_KIND_UNSUPPORTED, f"{kind}/{vmid}")
+        # Without websocket=1 QEMU would listen on all interfaces.
+        row = _dict(
+            await self.call("create", f"{vm_path(node, kind, vmid)}/vncproxy", {"websocket": "1"}, subject=node)
+        )
+        return console_ticket(row)
+
+    async def power(self, node: str, kind: str, vmid: int, action: str, *, timeout: float) -> Upid:
+        """start, stop, shutdown, reset or reboot; pvesh waits for the task, whose status tells how it was."""
+        if action not in ("start", "stop", "shutdown", "reset", "reboot"):
+            raise ValueError(action)
+        path = f"{vm_path(node, kind, vmid)}/status/{action}"
+        return Upid.parse(await self.call("create", path, subject=node, timeout=timeout))
+
+    async def task_status(self, upid: Upid) -> TaskStatus:
+        """How a task is."""
+        row = _dict(
+            await self.call("get", f"/nodes/{node_name(upid.node)}/tasks/{upid.text}/status", subject=upid.node)
+        )
+        return TaskStatus(row.get("status") == "running", str(row.get("exitstatus", "")))
+
+
+def answer(result: CommandResult) -> Any:
+    """What a finished command answered; raise Problem for a failure or for what is not JSON."""
+    if result.exit != 0:
+        raise failure(result.exit, result.stderr)
+    if result.stderr.strip():
+        log.debug("pvesh warned: %s", _first_line(result.stderr))
+    lines = [line for line in result.stdout.splitlines() if line.strip()]
+    if not lines:
+        return None  # calls of return type null print nothing
+    try:
+        return json.loads(lines[-1])
+    except ValueError:
+        raise Problem(problems.PVESH_FAILED, "the last line of the answer is not JSON") from None
+
+
+def failure(exit_status: int, stderr: str) -> Problem:
+    """The problem behind a non-zero exit; its detail is pvesh's own first line, without anything secret."""
+    said = _first_line(stderr)
+    lowered = stderr.lower()
+    detail = f"exit {exit_status}: {said}"
+    for words, code in _MEANINGS:
+        if words in lowered:
+            return Problem(code, detail)
+    return Problem(problems.PVESH_MISSING if exit_status in (126, 127) else problems.PVESH_FAILED, detail)
+
+
+def node_name(node: str) -> str:
+    """The node's name if it is one; raise ValueError (it becomes part of a path)."""
+    if not _NODE.fullmatch(node):
+        raise ValueError(f"no name of a node: {node!r}")
+    return node
+
+
+def vm_path(node: str, kind: str, vmid: int) -> str:
+    """The API path of a VM or container; raise ValueError for what cannot be one."""
+    if kind not in _KINDS:
+        raise ValueError(f"no kind of guest: {kind!r}")
+    return f"/nodes/{node_name(node)}/{kind}/{vmid:d}"
+
+
+def console_ticket(row: dict[str, Any]) -> ConsoleTicket:
+    """A ticket from vncproxy's answer, in the format of before and of after April 2026.
+
+    The password is a field of its own today; before, the ticket itself served, of which RFB uses eight characters.
+    """
+    ticket, user = row.get("ticket"), row.get("user")
+    try:
+        port = int(row["port"])  # a string in JSON
+    except (KeyError, TypeError, ValueError):
+        port = 0
+    if not isinstance(ticket, str) or not ticket or not isinstance(user, str) or not 5900 <= port <= 5999:
+        raise Problem(problems.PVESH_FAILED, "vncproxy answered without ticket, user or port")
+    password = row.get("password")
+    return ConsoleTicket(
+        node_host=Upid.parse(row.get("upid")).node,
+        port=port,
+        ticket=ticket,
+        password=(password if isinstance(password, str) and password else ticket)[:8],
+        user=user,
+        certificate=str(row.get("cert", "")),
+    )
+
+
+def _resource(row: dict[str, Any]) -> Resource:
+    return Resource(
+        vmid=row["vmid"],
+        kind=str(row["type"]),
+        node=str(row.get("node", "")),
+        status=str(row.get("status", "unknown")),
+        name=str(row.get("name", "")),
+        lock=str(row.get("lock", "")),
+        template=bool(row.get("template", 0)),
+        pool=str(row.get("pool", "")),
+        tags=tuple(tag for tag in str(row.get("tags", "")).split(";") if tag),
+    )
+
+
+def _rows(value: Any) -> list[dict[str, Any]]:
+    if not isinstance(value, list):
+        raise Problem(problems.PVESH_FAILED, "the answer is not a list")
+    return [row for row in value if isinstance(row, dict)]
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise Problem(problems.PVESH_FAILED, "the answer is not an object")
+    return value
+
+
+def _first_line(text: str) -> str:
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return _SECRET.sub("***", line)[:200]
