@@ -71,9 +71,12 @@ class UpstreamLink(asyncio.BufferedProtocol):
         """Take the transport."""
         self.transport = transport
 
-    def get_buffer(self, sizehint: int) -> bytearray:
-        """Where to read into: one buffer for all, as whatever is read is used up before the next read."""
-        return _BUFFER
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where to read into: one buffer for all, as whatever is read is used up before the next read.
+
+        A view, as asyncio's TLS slices what it gets here, and a slice of a bytearray is a copy.
+        """
+        return _VIEW
 
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes came from Proxmox."""
@@ -114,6 +117,7 @@ class UpstreamLink(asyncio.BufferedProtocol):
         """Wait for further bytes; the caller sets the deadline."""
         if self.lost:
             raise Problem(problems.UPSTREAM_CLOSED, "closed during the handshake")
+        self.transport.resume_reading()
         self._waiter = asyncio.get_running_loop().create_future()
         await self._waiter
 

@@ -1,0 +1,309 @@
+"""Dial, verify, upgrade: what Proxmox may answer, over real sockets and real TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from cyberlab import problems
+from cyberlab.console import frames, transports
+from cyberlab.console.upstream import Target, UpstreamLink, dial
+from cyberlab.problems import Problem
+from tests.console.certificates import Authority, pinning
+from tests.console.ends import ProxmoxEnd, ProxmoxServer, Script
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    return Authority()
+
+
+@pytest.fixture(params=["aiofastnet", "asyncio"], autouse=True)
+def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test on both kinds of transports."""
+    if request.param == "asyncio":
+        monkeypatch.setattr(transports, "FAST", False)
+    elif not transports.FAST:
+        pytest.skip("aiofastnet is not installed")
+
+
+@asynccontextmanager
+async def listening(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIterator[ProxmoxServer]:
+    server = await ProxmoxServer(script, tls).start()
+    try:
+        yield server
+    finally:
+        await server.close()
+
+
+async def refusal(target: Target) -> Problem:
+    with pytest.raises(Problem) as caught:
+        await dial(target)
+    return caught.value
+
+
+def answer(data: bytes) -> Script:
+    async def script(end: ProxmoxEnd) -> None:
+        end.head = await end.reader.readuntil(b"\r\n\r\n")
+        end.writer.write(data)
+        assert await end.reader.read(1) == b"", "nothing is sent after a refusal, and the socket is closed"
+
+    return script
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        ("401 No ticket", problems.COOKIE_REFUSED),
+        ("401 Authentication failed!", problems.COOKIE_REFUSED),
+        ("401 permission denied - invalid PVEVNC ticket", problems.TICKET_REFUSED),
+        ("401 Permission denied - invalid PVEVNC ticket", problems.TICKET_REFUSED),
+        ("403 Permission check failed (/vms/103, VM.Console)", problems.PERMISSION_DENIED),
+        ("400 Parameter verification failed.", problems.UPGRADE_FAILED),
+        ("500 unsupported websocket-version ''", problems.UPGRADE_FAILED),
+        ("500 missing websocket-key", problems.UPGRADE_FAILED),
+        ("500 Configuration file 'nodes/a/qemu-server/9.conf' does not exist", problems.UPGRADE_FAILED),
+        ("200 OK", problems.UPGRADE_FAILED),
+        ("301 Moved Permanently", problems.UPGRADE_FAILED),
+        ("200", problems.UPGRADE_FAILED),
+        ("", problems.UPGRADE_FAILED),
+    ],
+)
+@pytest.mark.gen_test(timeout=5)
+async def test_what_proxmox_answers_instead_of_a_101(status: str, code: str) -> None:
+    async with listening(answer(f"HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\n{{}}".encode())) as server:
+        problem = await refusal(server.target())
+        assert problem.code == code
+        assert problem.detail.strip() == status
+        assert "ticket=t" not in str(problem)
+
+
+@pytest.mark.gen_test(timeout=5)
+async def test_the_request_is_what_proxmox_understands() -> None:
+    async def script(end: ProxmoxEnd) -> None:
+        await end.upgrade()
+        await end.reader.read()
+
+    async with listening(script) as server:
+        link = await dial(server.target())
+        head = server.ends[0].head.decode().split("\r\n")
+        assert head[0] == "GET /ws?port=5900&vncticket=t HTTP/1.1"
+        fields = dict(line.split(": ", 1) for line in head[1:-2])
+        key = fields.pop("Sec-WebSocket-Key")
+        assert len(key) == 24
+        assert fields == {
+            "Host": f"127.0.0.1:{server.port}",
+            "Upgrade": "websocket",
+            "Connection": "Upgrade",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Protocol": "binary",
+            "Cookie": "PVEAuthCookie=c",
+        }
+        link.abort()
+
+
+@pytest.mark.gen_test(timeout=5)
+async def test_an_answer_byte_by_byte_with_the_first_frame_right_behind() -> None:
+    async def script(end: ProxmoxEnd) -> None:
+        whole = bytearray()
+        end.writer, real = Recorder(whole), end.writer  # type: ignore[assignment]
+        await end.upgrade()
+        end.write(b"RFB")
+        end.writer = real
+        for byte in whole:
+            end.writer.write(bytes((byte,)))
+            await end.writer.drain()
+            await asyncio.sleep(0)
+        await end.reader.read()
+
+    async with listening(script) as server:
+        link = await dial(server.target())
+        assert await link.read(3) == b"RFB"
+        link.abort()
+
+
+class Recorder:
+    def __init__(self, into: bytearray) -> None:
+        self.write = into.extend
+
+
+BAD = {
+    "a header without end": b"HTTP/1.1 101 Switching\r\nX: " + b"x" * 17_000,
+    "no Sec-WebSocket-Accept": b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\n\r\n",
+    "a wrong Sec-WebSocket-Accept": b"HTTP/1.1 101 Switching\r\nSec-WebSocket-Accept: bm8=\r\n\r\n",
+    "no HTTP": b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("data", BAD.values(), ids=BAD)
+@pytest.mark.gen_test(timeout=5)
+async def test_an_answer_that_is_none(data: bytes) -> None:
+    async with listening(answer(data)) as server:
+        assert (await refusal(server.target())).code == problems.UPGRADE_FAILED
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+@pytest.mark.gen_test(timeout=5)
+async def test_a_connection_that_ends_without_an_answer(reset: bool) -> None:
+    async def script(end: ProxmoxEnd) -> None:
+        await end.reader.readuntil(b"\r\n\r\n")
+        if reset:
+            end.writer.transport.abort()
+
+    async with listening(script) as server:
+        assert (await refusal(server.target())).code == problems.UPSTREAM_CLOSED
+
+
+@pytest.mark.gen_test(timeout=5)
+async def test_silence_is_ended_by_the_callers_deadline_and_leaves_no_socket() -> None:
+    """A console's port that was used already: Proxmox answers nothing and keeps the connection for ever."""
+    seen = asyncio.Event()
+
+    async def script(end: ProxmoxEnd) -> None:
+        await end.reader.readuntil(b"\r\n\r\n")
+        seen.set()
+        assert await end.reader.read() == b""
+
+    async with listening(script) as server:
+        dialling = asyncio.ensure_future(dial(server.target()))
+        await seen.wait()
+        dialling.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await dialling
+        assert dialling.cancelled()
+
+
+@pytest.mark.gen_test(timeout=5)
+async def test_a_port_where_nobody_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    problem = await refusal(Target("127.0.0.1", port, "/", (), ""))
+    assert problem.code == problems.API_UNREACHABLE
+    assert problem.detail.startswith(f"127.0.0.1:{port}: ")
+
+
+@pytest.mark.parametrize("field", ["resource", "header"])
+@pytest.mark.gen_test(timeout=5)
+async def test_a_line_break_in_the_request_is_refused_before_a_byte_is_sent(field: str) -> None:
+    async with listening(nothing_is_asked) as server:
+        bad: dict[str, Any] = (
+            {"resource": "/ws HTTP/1.1\r\nX: "} if field == "resource" else {"headers": (("Cookie", "a\nX: b"),)}
+        )
+        with pytest.raises(ValueError, match="line break"):
+            await dial(server.target(**bad))
+        await server.done.wait()
+
+
+def test_what_proves_that_we_may_does_not_print() -> None:
+    target = Target("pve1", 8006, "/ws?vncticket=SECRET", (("Cookie", "SECRET"),), "SECRET", pinning())
+    assert "SECRET" not in f"{target!r} {target}"
+    assert "pve1" in repr(target)
+
+
+# --- TLS
+
+
+async def nothing_is_asked(end: ProxmoxEnd) -> None:
+    """The cookie and the ticket must not leave before the certificate has been found good."""
+    with contextlib.suppress(ConnectionError):
+        data = await end.reader.read()
+        assert data == b""
+
+
+async def upgraded(end: ProxmoxEnd) -> None:
+    await end.upgrade()
+    end.write(bytes(100))
+    await end.reader.read()
+
+
+async def check(server: ProxmoxServer, **changes: Any) -> None:
+    link: UpstreamLink = await dial(server.target(**changes))
+    assert await link.read(100) == bytes(100)
+    link.send(b"x")
+    link.abort()
+
+
+@pytest.mark.gen_test(timeout=5)
+async def test_a_certificate_of_the_cluster_for_our_address(authority: Authority) -> None:
+    async with listening(upgraded, authority.server("127.0.0.1").context) as server:
+        await check(server, context=authority.client())
+        assert server.connections == 1
+
+
+@pytest.mark.gen_test(timeout=5)
+async def test_a_certificate_that_names_the_node_and_not_the_address(authority: Authority) -> None:
+    """Proxmox's own: any of the names that it may be for."""
+    async with listening(upgraded, authority.server("pve2", "10.0.0.2").context) as server:
+        await check(server, context=authority.client(), server_names=("127.0.0.1", "pve1.lab", "pve2"))
+
+
+@pytest.mark.gen_test(timeout=5)
+async def test_a_certificate_for_somebody_else(authority: Authority) -> None:
+    async with listening(nothing_is_asked, authority.server("evil.example").context) as server:
+        for names in ((), ("pve1", "pve2")):
+            problem = await refusal(server.target(context=authority.client(), server_names=names))
+            assert problem.code == problems.TLS_MISMATCH
+        assert all(end.head == b"" for end in server.ends)
+
+
+@pytest.mark.gen_test(timeout=5)
+async def test_a_certificate_of_another_authority(authority: Authority) -> None:
+    async with listening(nothing_is_asked, Authority().server("127.0.0.1").context) as server:
+        names = ("127.0.0.1", "pve1")
+        problem = await refusal(server.target(context=authority.client(), server_names=names))
+        assert problem.code == problems.TLS_MISMATCH
+        assert problem.detail
+        assert server.connections <= 1, "another name cannot help"
+
+
+@pytest.mark.gen_test(timeout=5)
+async def test_a_pinned_certificate(authority: Authority) -> None:
+    ours = authority.server("pve1")
+    async with listening(upgraded, ours.context) as server:
+        await check(server, context=pinning(), fingerprint=ours.fingerprint)
+
+
+@pytest.mark.gen_test(timeout=5)
+async def test_with_another_than_the_pinned_certificate_nothing_is_sent(authority: Authority) -> None:
+    async with listening(nothing_is_asked, authority.server("127.0.0.1").context) as server:
+        problem = await refusal(server.target(context=pinning(), fingerprint=authority.server("x").fingerprint))
+        assert problem.code == problems.TLS_MISMATCH
+        await server.done.wait()
+
+
+@pytest.mark.gen_test(timeout=5)
+async def test_a_server_that_speaks_no_tls(authority: Authority) -> None:
+    async def script(end: ProxmoxEnd) -> None:
+        await end.reader.read(1)
+        end.writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    async with listening(script) as server:
+        assert (await refusal(server.target(context=authority.client()))).code == problems.TLS_MISMATCH
+
+
+@pytest.mark.gen_test(timeout=10)
+async def test_megabytes_over_tls_can_be_read_without_a_browser(authority: Authority) -> None:
+    """`server.py check` looks at a whole picture; the link must go on reading when its inbox was full."""
+    picture = bytes(range(251)) * 8000
+
+    async def script(end: ProxmoxEnd) -> None:
+        await end.upgrade()
+        for start in range(0, len(picture), 65_000):
+            end.write(picture[start : start + 65_000])
+        end.writer.write(frames.server_frame(frames.BINARY, b"end"))
+        await end.reader.read()
+
+    async with listening(script, authority.server("127.0.0.1").context) as server:
+        link = await dial(server.target(context=authority.client()))
+        while link.transport.is_reading():
+            await asyncio.sleep(0)  # until its inbox is full
+        assert await link.read(len(picture)) == picture
+        assert await link.read(3) == b"end"
+        link.abort()
