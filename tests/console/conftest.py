@@ -135,3 +135,13 @@ async def console_bench(
 def bench() -> Callable[..., object]:
     """The context manager above, for tests to enter with their own script."""
     return console_bench
+
+
+@pytest.fixture(params=["aiofastnet", "asyncio"])
+def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The test runs on both kinds of transports."""
+    if request.param == "asyncio":
+        monkeypatch.setattr(transports, "FAST", False)
+    elif not transports.FAST:
+        pytest.skip("aiofastnet is not installed")
+    return str(request.param)

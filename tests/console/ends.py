@@ -8,7 +8,8 @@ import hashlib
 import os
 import ssl
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -107,8 +108,8 @@ class ProxmoxServer:
         self.ends.append(end)
         try:
             await self.script(end)
-        except (EOFError, ConnectionError, asyncio.IncompleteReadError):
-            pass
+        except (EOFError, ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the console has ended, or the test has
         except Exception as error:
             self.errors.append(error)
         finally:
@@ -133,6 +134,16 @@ class ProxmoxServer:
             "headers": (("Cookie", "PVEAuthCookie=c"),), "vnc_password": PASSWORD,
         }  # fmt: skip
         return Target(**(values | changes))
+
+
+@asynccontextmanager
+async def listening(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIterator[ProxmoxServer]:
+    """Proxmox's end alone."""
+    server = await ProxmoxServer(script, tls).start()
+    try:
+        yield server
+    finally:
+        await server.close()
 
 
 class BrowserEnd:

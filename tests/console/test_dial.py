@@ -1,46 +1,22 @@
-"""Dial, verify, upgrade: what Proxmox may answer, over real sockets and real TLS."""
+"""Dial, verify, upgrade: what Proxmox may answer, over real sockets."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import socket
-import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 from cyberlab import problems
-from cyberlab.console import frames, transports
-from cyberlab.console.upstream import Target, UpstreamLink, dial
+from cyberlab.console.upstream import Target, dial
 from cyberlab.problems import Problem
-from tests.console.certificates import Authority, pinning
-from tests.console.ends import ProxmoxEnd, ProxmoxServer, Script
+from tests.console.certificates import pinning
+from tests.console.ends import ProxmoxEnd, Script, listening
 
-
-@pytest.fixture(scope="module")
-def authority() -> Authority:
-    return Authority()
-
-
-@pytest.fixture(params=["aiofastnet", "asyncio"], autouse=True)
-def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test on both kinds of transports."""
-    if request.param == "asyncio":
-        monkeypatch.setattr(transports, "FAST", False)
-    elif not transports.FAST:
-        pytest.skip("aiofastnet is not installed")
-
-
-@asynccontextmanager
-async def listening(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIterator[ProxmoxServer]:
-    server = await ProxmoxServer(script, tls).start()
-    try:
-        yield server
-    finally:
-        await server.close()
+# Every test on both kinds of transports.
+pytestmark = pytest.mark.usefixtures("transport")
 
 
 async def refusal(target: Target) -> Problem:
@@ -189,6 +165,13 @@ async def test_a_port_where_nobody_listens() -> None:
     assert problem.detail.startswith(f"127.0.0.1:{port}: ")
 
 
+async def nothing_is_asked(end: ProxmoxEnd) -> None:
+    """The cookie and the ticket must not leave before the certificate has been found good."""
+    with contextlib.suppress(ConnectionError):
+        data = await end.reader.read()
+        assert data == b""
+
+
 @pytest.mark.parametrize("field", ["resource", "header"])
 @pytest.mark.gen_test(timeout=5)
 async def test_a_line_break_in_the_request_is_refused_before_a_byte_is_sent(field: str) -> None:
@@ -205,105 +188,3 @@ def test_what_proves_that_we_may_does_not_print() -> None:
     target = Target("pve1", 8006, "/ws?vncticket=SECRET", (("Cookie", "SECRET"),), "SECRET", pinning())
     assert "SECRET" not in f"{target!r} {target}"
     assert "pve1" in repr(target)
-
-
-# --- TLS
-
-
-async def nothing_is_asked(end: ProxmoxEnd) -> None:
-    """The cookie and the ticket must not leave before the certificate has been found good."""
-    with contextlib.suppress(ConnectionError):
-        data = await end.reader.read()
-        assert data == b""
-
-
-async def upgraded(end: ProxmoxEnd) -> None:
-    await end.upgrade()
-    end.write(bytes(100))
-    await end.reader.read()
-
-
-async def check(server: ProxmoxServer, **changes: Any) -> None:
-    link: UpstreamLink = await dial(server.target(**changes))
-    assert await link.read(100) == bytes(100)
-    link.send(b"x")
-    link.abort()
-
-
-@pytest.mark.gen_test(timeout=5)
-async def test_a_certificate_of_the_cluster_for_our_address(authority: Authority) -> None:
-    async with listening(upgraded, authority.server("127.0.0.1").context) as server:
-        await check(server, context=authority.client())
-        assert server.connections == 1
-
-
-@pytest.mark.gen_test(timeout=5)
-async def test_a_certificate_that_names_the_node_and_not_the_address(authority: Authority) -> None:
-    """Proxmox's own: any of the names that it may be for."""
-    async with listening(upgraded, authority.server("pve2", "10.0.0.2").context) as server:
-        await check(server, context=authority.client(), server_names=("127.0.0.1", "pve1.lab", "pve2"))
-
-
-@pytest.mark.gen_test(timeout=5)
-async def test_a_certificate_for_somebody_else(authority: Authority) -> None:
-    async with listening(nothing_is_asked, authority.server("evil.example").context) as server:
-        for names in ((), ("pve1", "pve2")):
-            problem = await refusal(server.target(context=authority.client(), server_names=names))
-            assert problem.code == problems.TLS_MISMATCH
-        assert all(end.head == b"" for end in server.ends)
-
-
-@pytest.mark.gen_test(timeout=5)
-async def test_a_certificate_of_another_authority(authority: Authority) -> None:
-    async with listening(nothing_is_asked, Authority().server("127.0.0.1").context) as server:
-        names = ("127.0.0.1", "pve1")
-        problem = await refusal(server.target(context=authority.client(), server_names=names))
-        assert problem.code == problems.TLS_MISMATCH
-        assert problem.detail
-        assert server.connections <= 1, "another name cannot help"
-
-
-@pytest.mark.gen_test(timeout=5)
-async def test_a_pinned_certificate(authority: Authority) -> None:
-    ours = authority.server("pve1")
-    async with listening(upgraded, ours.context) as server:
-        await check(server, context=pinning(), fingerprint=ours.fingerprint)
-
-
-@pytest.mark.gen_test(timeout=5)
-async def test_with_another_than_the_pinned_certificate_nothing_is_sent(authority: Authority) -> None:
-    async with listening(nothing_is_asked, authority.server("127.0.0.1").context) as server:
-        problem = await refusal(server.target(context=pinning(), fingerprint=authority.server("x").fingerprint))
-        assert problem.code == problems.TLS_MISMATCH
-        await server.done.wait()
-
-
-@pytest.mark.gen_test(timeout=5)
-async def test_a_server_that_speaks_no_tls(authority: Authority) -> None:
-    async def script(end: ProxmoxEnd) -> None:
-        await end.reader.read(1)
-        end.writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-
-    async with listening(script) as server:
-        assert (await refusal(server.target(context=authority.client()))).code == problems.TLS_MISMATCH
-
-
-@pytest.mark.gen_test(timeout=10)
-async def test_megabytes_over_tls_can_be_read_without_a_browser(authority: Authority) -> None:
-    """`server.py check` looks at a whole picture; the link must go on reading when its inbox was full."""
-    picture = bytes(range(251)) * 8000
-
-    async def script(end: ProxmoxEnd) -> None:
-        await end.upgrade()
-        for start in range(0, len(picture), 65_000):
-            end.write(picture[start : start + 65_000])
-        end.writer.write(frames.server_frame(frames.BINARY, b"end"))
-        await end.reader.read()
-
-    async with listening(script, authority.server("127.0.0.1").context) as server:
-        link = await dial(server.target(context=authority.client()))
-        while link.transport.is_reading():
-            await asyncio.sleep(0)  # until its inbox is full
-        assert await link.read(len(picture)) == picture
-        assert await link.read(3) == b"end"
-        link.abort()
