@@ -167,8 +167,9 @@ class UpstreamLink(asyncio.BufferedProtocol):
 
     def _unframe(self) -> bool:
         """Move payload bytes from the inbox; False when more must come first."""
+        inbox = self._inbox
+        before = len(inbox)
         if self._frame_left == 0:
-            inbox = self._inbox
             if len(inbox) < 2:
                 return False
             opcode, length = inbox[0] & 0x0F, inbox[1]
@@ -181,11 +182,11 @@ class UpstreamLink(asyncio.BufferedProtocol):
                 length = int.from_bytes(inbox[2:size], "big")
             del inbox[:size]
             self._frame_left = length
-        taken = min(self._frame_left, len(self._inbox))
-        self._payload += self._inbox[:taken]
-        del self._inbox[:taken]
+        taken = min(self._frame_left, len(inbox))
+        self._payload += inbox[:taken]
+        del inbox[:taken]
         self._frame_left -= taken
-        return taken > 0
+        return len(inbox) < before  # a header alone counts: the frame may be empty, and another behind it
 
     def send(self, payload: bytes) -> None:
         """Send RFB bytes within Proxmox's rules."""
@@ -217,8 +218,11 @@ class UpstreamLink(asyncio.BufferedProtocol):
         self.send(b"\x01")
 
     async def _reason(self) -> str:
-        size = int.from_bytes(await self._read(4), "big")
-        return (await self._read(min(size, 256))).decode("latin-1")
+        try:
+            size = int.from_bytes(await self._read(4), "big")
+            return (await self._read(min(size, 256))).decode("latin-1")
+        except Problem:
+            return "closed without a reason"
 
     async def read(self, size: int) -> bytes:
         """The next bytes after the handshake, for whoever looks at the picture without a browser (`check`)."""
