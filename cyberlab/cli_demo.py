@@ -32,6 +32,7 @@ _ACCOUNTS = (
     ("admin", Role.ADMIN, "Ann Admin"),
 )
 _CLASS = "Network security"
+_STUDENTS, _CLASSES = (100, 101, 102), 105  # VMIDs of the simulated cluster
 _ACTOR = Actor(None, "demo")
 
 
@@ -96,6 +97,7 @@ def _configure(state: Path, environment: dict[str, str]) -> settings.Configurati
         "PUBLIC_URL": f"http://127.0.0.1:{port}",
         "DATABASE_URL": f"sqlite:///{state / 'cyberlab.sqlite3'}",
         "BCRYPT_COST": "10",
+        "LOG_LEVEL": "WARNING",  # the address and the accounts stay in sight
     }
     for name in [name for name in os.environ if name.startswith("PROXMOX_")]:
         del os.environ[name]  # a real cluster's settings must not mix with the simulated one's
@@ -133,7 +135,7 @@ def _fill(configuration: settings.Configuration, accounts: dict[str, str], machi
             }
             known = {
                 machine["vmid"]: vms.ensure(
-                    s, _ACTOR, cluster=machine["cluster"], vmid=machine["vmid"], kind=VmKind(machine["kind"]),
+                    s, _ACTOR, cluster=configuration.clusters[0].cluster, vmid=machine["vmid"], kind=VmKind(machine["kind"]),
                     node=machine["node"], name=machine["name"],
                 )
                 for machine in machines
@@ -156,18 +158,16 @@ def _person(s: Session, name: str, role: Role, display_name: str, password: str,
 
 
 def _assign(s: Session, people: dict[str, User], machines: dict[int, Vm]) -> None:
-    """The student holds most machines; the last running one is the class's, so that the teacher has something."""
+    """The student's own machines (two that run, one to switch on), and one for the class and its teacher."""
     try:
         group = groups.create(s, _ACTOR, name=_CLASS)
     except Conflict:
         return  # a later start: whatever was changed since stays as it is
     groups.add_member(s, _ACTOR, group.id, people["student"].id, MembershipRole.STUDENT)
     groups.add_member(s, _ACTOR, group.id, people["teacher"].id, MembershipRole.TEACHER)
-    for vmid, vm in sorted(machines.items()):
-        if vmid == 105:
-            assignments.create(s, _ACTOR, vm_id=vm.id, group_id=group.id)
-        elif vm.kind is VmKind.QEMU and vmid < 105:
-            assignments.create(s, _ACTOR, vm_id=vm.id, user_id=people["student"].id, can_power=True)
+    for vmid in _STUDENTS:
+        assignments.create(s, _ACTOR, vm_id=machines[vmid].id, user_id=people["student"].id, can_power=True)
+    assignments.create(s, _ACTOR, vm_id=machines[_CLASSES].id, group_id=group.id)
 
 
 def _announce(address: str, accounts: dict[str, str]) -> None:
