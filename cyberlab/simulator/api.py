@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from cyberlab.simulator.calls import VERSION
 from cyberlab.simulator.certificates import Certificates
-from cyberlab.simulator.guest import CHUNK, Streams
+from cyberlab.simulator.guest import CHUNK, CLOSE_TIMEOUT, Streams, hang_up
 from cyberlab.simulator.http import HttpError, Request, Unanswered, read_request, response
 from cyberlab.simulator.options import Options
 from cyberlab.simulator.refusal import Refusal
@@ -28,7 +28,6 @@ _TOKEN = re.compile(r"PVEAPIToken=([^=]+)=(\S+)")
 _WEBSOCKET = re.compile(r"/api2/json/nodes/([^/]+)/(qemu|lxc)/([0-9]+)/vncwebsocket")
 _TLS_HANDSHAKE = 0x16
 INVALID_TICKET = "permission denied - invalid PVEVNC ticket"
-SHUTDOWN_TIMEOUT = 1.0
 
 
 class Wedged(Exception):
@@ -120,10 +119,8 @@ class Api:
             writer.transport.abort()
             raise
         finally:
-            writer.close()
-            with contextlib.suppress(OSError, TimeoutError):
-                await asyncio.wait_for(writer.wait_closed(), 2 * SHUTDOWN_TIMEOUT)
-            writer.transport.abort()
+            with contextlib.suppress(OSError):
+                await hang_up(writer)
 
     async def _redirect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Plain HTTP gets the way to TLS."""
@@ -312,7 +309,7 @@ async def _streams(connection: socket.socket, tls: ssl.SSLContext | None) -> Str
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=CHUNK)
     protocol = asyncio.StreamReaderProtocol(reader)
-    limits = {"ssl_handshake_timeout": 10.0, "ssl_shutdown_timeout": SHUTDOWN_TIMEOUT} if tls else {}
+    limits = {"ssl_handshake_timeout": 10.0, "ssl_shutdown_timeout": CLOSE_TIMEOUT} if tls else {}
     transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection, ssl=tls, **limits)
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 

@@ -8,10 +8,22 @@ from typing import Protocol
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 # How much is read at once between a guest and a websocket: pveproxy's frames carry up to 128 KiB.
 CHUNK = 128 * 1024
+CLOSE_TIMEOUT = 1.0
 
 
 class GuestOff(Exception):
     """The guest is not running: nobody answers at its monitor or its screen."""
+
+
+async def hang_up(writer: asyncio.StreamWriter) -> None:
+    """Close a connection: what was written goes out if the other end reads it within a second."""
+    writer.close()
+    try:
+        await asyncio.wait_for(writer.wait_closed(), CLOSE_TIMEOUT)
+    except (ConnectionError, TimeoutError):
+        pass
+    finally:
+        writer.transport.abort()
 
 
 class Guest(Protocol):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hmac
 import secrets
 import socket
@@ -14,7 +13,7 @@ from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives.ciphers import Cipher, modes
 
 from cyberlab.simulator.bootsector import attribute
-from cyberlab.simulator.guest import CHUNK, GuestOff, Streams
+from cyberlab.simulator.guest import CHUNK, GuestOff, Streams, hang_up
 from cyberlab.simulator.screen import CELL_HEIGHT, CELL_WIDTH, HEIGHT, WIDTH, PixelFormat, Screen
 
 VERSION = b"RFB 003.008\n"
@@ -104,9 +103,7 @@ class DrawnGuest:
             pass
         finally:
             self.viewers.discard(viewer)
-            writer.close()
-            with contextlib.suppress(ConnectionError):
-                await writer.wait_closed()
+            await hang_up(writer)
 
     def admits(self, challenge: bytes, response: bytes) -> bool:
         """Whether the response fits the password that is set now, which may have changed since the challenge."""

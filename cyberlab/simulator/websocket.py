@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import time
 
-from cyberlab.simulator.guest import CHUNK, Streams
+from cyberlab.simulator.guest import CHUNK, Streams, hang_up
 from cyberlab.simulator.options import Options
 
 MAX_PAYLOAD = 131_072
@@ -90,9 +90,7 @@ class Relay:
             for task in directions:
                 task.cancel()
             await asyncio.gather(*directions, return_exceptions=True)
-            self._guest.close()
-            with contextlib.suppress(ConnectionError):
-                await self._guest.wait_closed()
+            await hang_up(self._guest)
         for task in done:
             task.result()
 

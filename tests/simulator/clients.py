@@ -7,6 +7,7 @@ import base64
 import contextlib
 import json
 import os
+import socket
 import ssl
 import struct
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ def connect_ssh(cluster: SimulatedCluster) -> paramiko.SSHClient:
         "127.0.0.1", cluster.sshd.port, "root", key_filename=str(cluster.key_path), allow_agent=False,
         look_for_keys=False, timeout=DEADLINE,
     )  # fmt: skip
+    transport = client.get_transport()
+    assert transport is not None
+    transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # type: ignore[union-attr]
     return client
 
 

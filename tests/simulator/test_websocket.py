@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
 
 import pytest
@@ -229,3 +230,26 @@ async def test_a_console_outlives_its_cookie(cluster: SimulatedCluster) -> None:
     viewer.request(incremental=False)
     assert await viewer.update()
     await connection.close()
+
+
+@pytest.mark.gen_test
+async def test_a_guest_that_does_not_read_ends_the_console() -> None:
+    """To the VM pveproxy keeps 640 KiB and then disconnects (wbuf_max)."""
+    ours, theirs = socket.socketpair()
+    near, far = socket.socketpair()
+    guest = await asyncio.open_connection(sock=ours)
+    relay = Relay(await asyncio.open_connection(sock=near), guest, Options())
+    client = Connection(*await asyncio.open_connection(sock=far))
+
+    async def flood() -> None:
+        while True:
+            client.send(b"x" * MAX_PAYLOAD)
+            await client.writer.drain()
+
+    flooding = asyncio.create_task(flood())
+    await relay.run()
+    flooding.cancel()
+    await asyncio.gather(flooding, return_exceptions=True)
+    client.writer.transport.abort()
+    relay._client.transport.abort()
+    theirs.close()

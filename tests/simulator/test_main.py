@@ -1,0 +1,61 @@
+"""The simulator as a process of its own: one line, then silence, and an end with its parent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@asynccontextmanager
+async def _process(state: Path, *more: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, dict[str, object]]]:
+    argv = [sys.executable, "-W", "error", "-m", "cyberlab.simulator", "--state", str(state), "--no-qemu", *more]
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*argv, stdin=pipe, stdout=pipe, stderr=pipe, cwd=ROOT)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        yield process, json.loads(await process.stdout.readline())
+    finally:
+        process.stdin.close()
+        rest, trouble = await asyncio.wait_for(process.communicate(), 10)
+        assert (rest, trouble, process.returncode) == (b"", b"", 0)
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_it_ends_with_its_parent(state_dir: Path) -> None:
+    async with _process(state_dir, "--with-parent") as (process, ready):
+        environment = ready["environment"]
+        assert isinstance(environment, dict)
+        assert {name for name in environment if name.endswith("PATH")} == {"PROXMOX_SSH_KEY_PATH"}
+        assert Path(environment["PROXMOX_SSH_KEY_PATH"]).stat().st_mode & 0o777 == 0o600
+        known = Path(environment["PROXMOX_SSH_KNOWN_HOSTS"]).read_text()
+        assert f":{environment['PROXMOX_SSH_PORT']} ssh-ed25519 " in known.replace(",[localhost]", " ssh-ed25519 ")
+        assert process.returncode is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.gen_test(timeout=20)
+async def test_it_ends_by_signal(state_dir: Path, number: signal.Signals) -> None:
+    async with _process(state_dir) as (process, _):
+        process.send_signal(number)
+        assert await process.wait() == 0
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_keys_and_ports_stay(state_dir: Path) -> None:
+    async with _process(state_dir, "--with-parent") as (_, first):
+        ports = [str(first["environment"][name]) for name in ("PROXMOX_SSH_PORT", "PROXMOX_HOST")]  # type: ignore[index]
+    ssh, api = ports[0], ports[1].rpartition(":")[2]
+    keys = {path.name: path.read_bytes() for path in state_dir.iterdir() if path.is_file()}
+    async with _process(state_dir, "--with-parent", "--ssh-port", ssh, "--api-port", api) as (_, second):
+        assert second == first
+        assert {path.name: path.read_bytes() for path in state_dir.iterdir() if path.is_file()} == keys
