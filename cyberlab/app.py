@@ -25,7 +25,7 @@ from cyberlab.db.models import utcnow
 from cyberlab.handlers.portal import Portal
 from cyberlab.handlers.routes import make_application
 from cyberlab.proxmox.cluster import Cluster
-from cyberlab.settings import Configuration, Settings, SettingsError
+from cyberlab.settings import Configuration, Settings
 
 log = logging.getLogger(__name__)
 
@@ -174,25 +174,6 @@ async def _serve(configuration: Configuration, ready: Callable[[str], None] | No
     finally:
         await server.stop()
     return 0
-
-
-def start_problems(configuration: Configuration) -> list[str]:
-    """What keeps a production server from starting, beyond bad settings: the database (blocking)."""
-    database = Database(configuration.portal.database_url)
-    try:
-        problem = database.head_problem()
-    finally:
-        database.close()
-    return [f"DATABASE_URL: {problem}"] if problem else []
-
-
-def check_start(load: Callable[[], Configuration]) -> Configuration:
-    """Load the settings and look at the database; raise SettingsError with the problems of both at once."""
-    configuration = load()
-    found = start_problems(configuration)
-    if found:
-        raise SettingsError(found)
-    return configuration
 
 
 def _log_to_stderr(level: str) -> None:
