@@ -96,10 +96,10 @@ async function ended(mine, event) {
 // Why the portal did not open the websocket: browsers do not tell a page the status of a refused upgrade.
 async function reason() {
   try {
-    const response = await fetch(status, { headers: { Accept: "application/json" }, signal: AbortSignal.timeout(10_000) });
-    if (![401, 403, 404].includes(response.status)) return null;
+    const response = await fetch(`${status}?origin=${encodeURIComponent(location.origin)}`, { signal: AbortSignal.timeout(10_000) });
+    if (response.ok) return null;
     const answer = await response.json();
-    return { ...answer, code: response.status === 401 ? "signed-out" : "refused", retry: false };
+    return { ...answer, code: response.status === 401 ? "signed-out" : "refused", retry: response.status >= 500 };
   } catch {
     return null;
   }

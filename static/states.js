@@ -1,7 +1,8 @@
-// The states of the machines on a page: asked for after the page has been drawn, again every ten seconds,
-// and not at all while the page is hidden.
+// The states of the machines on a page: asked for after the page has been drawn, again every ten seconds
+// (two while something is being started), and not at all while the page is hidden.
 
 const EVERY = 10_000; // milliseconds
+const SOON = 2_000;
 const source = document.querySelector("[data-states]");
 const message = document.querySelector("[data-states-message]");
 let timer = 0;
@@ -24,6 +25,7 @@ function say(text) {
 async function ask() {
   if (asking) return;
   asking = true;
+  let wait = EVERY;
   clearTimeout(timer);
   try {
     const response = await fetch(source.dataset.states, { headers: { Accept: "application/json" }, signal: AbortSignal.timeout(30_000) });
@@ -32,14 +34,16 @@ async function ask() {
     const answer = await response.json();
     for (const element of document.querySelectorAll("[data-vm]")) {
       const machine = answer.machines[element.dataset.vm];
-      if (machine) show(element, machine, machine.stale);
+      if (!machine) continue;
+      show(element, machine, machine.stale);
+      if (machine.state === "checking") wait = SOON;
     }
     say(answer.message ?? "");
   } catch {
     say("The portal does not answer; the states below may be old. Trying again.");
   } finally {
     asking = false;
-    if (!document.hidden) timer = setTimeout(ask, EVERY);
+    if (!document.hidden) timer = setTimeout(ask, wait);
   }
 }
 

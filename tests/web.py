@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -25,6 +24,8 @@ from cyberlab.db.engine import Database
 from cyberlab.db.models import MembershipRole, Role, VmKind
 from cyberlab.handlers.portal import Portal
 from cyberlab.problems import Problem
+from cyberlab.proxmox.inventory import Inventory
+from cyberlab.proxmox.pvesh import Resource
 from cyberlab.settings import Settings
 
 PASSWORD = "correct horse"
@@ -32,18 +33,9 @@ XSRF = "0123456789abcdef0123456789abcdef"
 TEST = Actor(None, "test")
 
 
-def resource(vmid: int, name: str, status: str = "running", **more: Any) -> SimpleNamespace:
+def resource(vmid: int, name: str, status: str = "running", **more: Any) -> Resource:
     """One guest as Cluster.resources() lists it."""
-    plain = {
-        "vmid": vmid,
-        "kind": "qemu",
-        "node": "pve1",
-        "name": name,
-        "status": status,
-        "lock": "",
-        "template": False,
-    }
-    return SimpleNamespace(**plain | more)
+    return Resource(**{"vmid": vmid, "kind": "qemu", "node": "pve1", "name": name, "status": status, **more})
 
 
 @dataclass
@@ -51,26 +43,29 @@ class FakeCluster:
     """What the pages use of proxmox.Cluster."""
 
     name: str = "pve"
-    found: list[SimpleNamespace] = field(default_factory=list)
+    found: list[Resource] = field(default_factory=list)
     as_of: datetime = field(default_factory=lambda: datetime.now(UTC))
     problem: Problem | None = None
     hangs: bool = False
+    last_inventory: Inventory | None = None
     started: list[tuple[str, str, int]] = field(default_factory=list)
+    start_may_end: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def resources(self, max_age: float) -> SimpleNamespace:
+    async def resources(self, max_age: float) -> Inventory:
         """The inventory, a Problem, or nothing for ever."""
         if self.hangs:
             await asyncio.Event().wait()
         if self.problem:
             raise self.problem
-        return SimpleNamespace(as_of=self.as_of, resources={found.vmid: found for found in self.found})
+        self.last_inventory = Inventory(self.as_of, {found.vmid: found for found in self.found})
+        return self.last_inventory
 
-    async def start(self, node: str, kind: str, vmid: int) -> str:
-        """Note it."""
+    async def start(self, node: str, kind: str, vmid: int) -> None:
+        """Note it, and end when the test says so."""
+        self.started.append((node, kind, vmid))
+        await self.start_may_end.wait()
         if self.problem:
             raise self.problem
-        self.started.append((node, kind, vmid))
-        return "UPID:pve1:"
 
 
 class World:
@@ -154,7 +149,7 @@ class Client:
         cookies = [f"cyberlab={self._world.tokens[who]}"] if who else []
         body = None
         if form is not None:
-            sent["Content-Type"] = "application/x-www-form-urlencoded"
+            sent.setdefault("Content-Type", "application/x-www-form-urlencoded")
             body = urlencode({"_xsrf": XSRF, **form} if xsrf else form)
             cookies.append(f"_xsrf={XSRF}")
         if cookies:

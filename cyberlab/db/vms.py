@@ -46,7 +46,7 @@ def page(s: Session, *, search: str = "", cluster: str | None = None, offset: in
 @reads
 def references(s: Session) -> set[tuple[str, int]]:
     """Cluster and VMID of every VM that the portal knows."""
-    return set(s.execute(select(Vm.cluster, Vm.vmid)).tuples())
+    return {(cluster, vmid) for cluster, vmid in s.execute(select(Vm.cluster, Vm.vmid))}
 
 
 def create(

@@ -2,8 +2,31 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from cyberlab.auth.access import Action
 from cyberlab.handlers.base import BaseHandler, requires
+from cyberlab.handlers.explanations import FOREIGN_PAGE, NO_CLUSTER, RESTARTING, Refusal
+
+
+def check_origin(handler: BaseHandler, origin: str | None) -> None:
+    """Raise Refusal unless a page of ours asks, or no browser at all (all of them say whose page: RFC 6455, 10.2)."""
+    if origin is None:
+        return
+    public = urlsplit(handler.portal.config.public_url)
+    if origin.lower() == f"{public.scheme}://{public.netloc}".lower():
+        return
+    parts = urlsplit(origin)
+    if parts.scheme not in ("http", "https") or parts.netloc.lower() != handler.request.host.lower():
+        raise Refusal(403, FOREIGN_PAGE, f"Origin {origin[:120]!r}")
+
+
+def check_openable(handler: BaseHandler) -> None:
+    """Raise Refusal while no console of the handler's VM can be opened at all."""
+    if handler.vm.cluster not in handler.portal.clusters:
+        raise Refusal(503, NO_CLUSTER, f"no cluster {handler.vm.cluster!r} in the settings")
+    if handler.portal.registry.draining:
+        raise Refusal(503, RESTARTING)
 
 
 @requires(Action.OPEN_CONSOLE, on_vm=True)
@@ -31,5 +54,10 @@ class ConsoleStatusHandler(BaseHandler):
     answers_json = True
 
     def get(self, vm_id: str) -> None:
-        """Answer 200, or what the websocket answers: 401, 403, 404 with title and advice."""
+        """Answer 200, or what the websocket answers: 401, 403, 404, 503 with title and advice.
+
+        ``origin``: the page's own, which browsers send with a websocket but not with this request.
+        """
+        check_origin(self, self.get_query_argument("origin", None))
+        check_openable(self)
         self.send_json({"vm": self.vm.id})

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
 
 from cyberlab.db.models import Vm
+from cyberlab.handlers.errands import Errand
 from cyberlab.handlers.portal import Portal
 from cyberlab.problems import NODE_OFFLINE, Problem
-
-if TYPE_CHECKING:
-    from cyberlab.proxmox.cluster import Cluster, Inventory
+from cyberlab.proxmox.cluster import Cluster, Inventory
 
 PATIENCE = 15.0  # seconds that an answer about states may take; pages are drawn before it
 STALE = 3  # so many times the wanted age make a state "a while ago"
@@ -30,9 +28,11 @@ class State:
 
 
 UNKNOWN = State("unknown", "unknown")
+STARTING = State("checking", "starting…")
+RUNNING = State("running", "running")
 
 
-async def ask(cluster: Cluster, max_age: float, patience: float = PATIENCE) -> Inventory | Problem:
+async def ask(cluster: Cluster, max_age: float, patience: float) -> Inventory | Problem:
     """A cluster's inventory, or why there is none."""
     try:
         return await asyncio.wait_for(cluster.resources(max_age), patience)
@@ -43,24 +43,39 @@ async def ask(cluster: Cluster, max_age: float, patience: float = PATIENCE) -> I
 
 
 async def states(portal: Portal, vms: Iterable[Vm]) -> tuple[dict[int, State], list[str]]:
-    """The states by the portal's id of the VM, and what to tell the viewer about clusters that gave none."""
+    """The states by the portal's id of the VM, and what to tell the viewer about clusters that gave none.
+
+    Where a cluster does not answer now, what it said last is shown, marked as old.
+    """
     wanted = list(vms)
-    names = [name for name in {vm.cluster for vm in wanted} if name in portal.clusters]
+    names = sorted({vm.cluster for vm in wanted if vm.cluster in portal.clusters})
     max_age = portal.config.inventory_max_age
-    answers = dict(
-        zip(names, await asyncio.gather(*(ask(portal.clusters[name], max_age) for name in names)), strict=True)
-    )
-    messages = sorted({answer.advice.title for answer in answers.values() if isinstance(answer, Problem)})
-    oldest = max_age * STALE
-    return {vm.id: _state(vm, answers.get(vm.cluster), oldest) for vm in wanted}, messages
+    answers = await asyncio.gather(*(ask(portal.clusters[name], max_age, PATIENCE) for name in names))
+    known: dict[str, Inventory | None] = {}
+    messages = set()
+    for name, answer in zip(names, answers, strict=True):
+        if isinstance(answer, Problem):
+            messages.add(answer.advice.title)
+            known[name] = portal.clusters[name].last_inventory
+        else:
+            known[name] = answer
+    oldest = datetime.now(UTC) - timedelta(seconds=max_age * STALE)
+    found = {vm.id: _state(vm, known.get(vm.cluster), oldest, portal.errands.of(vm.id)) for vm in wanted}
+    return found, sorted(messages)
 
 
-def _state(vm: Vm, answer: Inventory | Problem | None, oldest: float) -> State:
-    if answer is None or isinstance(answer, Problem):
+def _state(vm: Vm, inventory: Inventory | None, oldest: datetime, errand: Errand | None) -> State:
+    if errand is not None and errand.running:
+        return STARTING
+    if inventory is None:
         return UNKNOWN
-    found = answer.resources.get(vm.vmid)
+    found = inventory.resources.get(vm.vmid)
     if found is None:
         return State("gone", "not on the cluster")
-    stale = (datetime.now(UTC) - answer.as_of).total_seconds() > oldest
-    word = found.status if found.status in KNOWN else "unknown"
-    return State(word, f"{word}, busy: {found.lock}" if found.lock else word, stale)
+    state = found.status if found.status in KNOWN else "unknown"
+    if errand is not None and errand.settling and state == "stopped":
+        return RUNNING
+    word = f"{state}, busy: {found.lock}" if found.lock else state
+    if errand is not None and errand.problem is not None:
+        word = f"{state}; it could not be started: {errand.problem.advice.title}"
+    return State(state, word, inventory.as_of < oldest)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cyberlab.auth.login import LoginService
 from cyberlab.blocking import BlockingPool
@@ -12,10 +12,9 @@ from cyberlab.console.registry import Registry
 from cyberlab.db.engine import Database
 from cyberlab.handlers.address import Network, networks
 from cyberlab.handlers.assets import Assets
+from cyberlab.handlers.errands import Errands
+from cyberlab.proxmox.cluster import Cluster
 from cyberlab.settings import ROOT, Settings
-
-if TYPE_CHECKING:
-    from cyberlab.proxmox.cluster import Cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +32,7 @@ class Portal:
     registry: Registry
     gateway: Any = None
     assets: Assets = field(default_factory=lambda: Assets(ROOT / "static"))
+    errands: Errands = field(default_factory=Errands)
     proxies: tuple[Network, ...] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -45,10 +45,11 @@ class StartHandler(BaseHandler):
     """Switching a machine on."""
 
     async def post(self, vm_id: str) -> None:
-        """Ask the cluster for it and go back; the state on the page tells when it has happened."""
+        """Have it done and go back; the state on the page tells how it went."""
         cluster = self.portal.clusters.get(self.vm.cluster)
         if cluster is None:
             raise Refusal(503, NO_CLUSTER, f"no cluster {self.vm.cluster}")
-        await cluster.start(self.vm.node, self.vm.kind, self.vm.vmid)
-        self.notify(f"{self.vm.name or self.vm.vmid} is being started; that takes a few seconds.")
+        call = cluster.start(self.vm.node, self.vm.kind.value, self.vm.vmid)
+        self.portal.errands.begin(self.vm.id, call, f"start of {self.vm.label} for {self.user.username}")
+        self.notify(f"{self.vm.name or self.vm.vmid} is being started; that takes a moment.")
         self.redirect("/student", status=303)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Callable
-from urllib.parse import urlsplit
 
 from tornado.websocket import WebSocketHandler
 
@@ -14,7 +13,8 @@ from cyberlab.console.registry import ConsoleRequest
 from cyberlab.db import vms
 from cyberlab.db.engine import Database
 from cyberlab.handlers.base import BaseHandler, requires
-from cyberlab.handlers.explanations import FOREIGN_PAGE, NO_CLUSTER, RESTARTING, SIGN_IN, Refusal
+from cyberlab.handlers.console import check_openable, check_origin
+from cyberlab.handlers.explanations import SIGN_IN, Refusal
 from cyberlab.handlers.takeover import TakeoverProtocol
 from cyberlab.handlers.vm_source import VmSource
 
@@ -31,27 +31,12 @@ class ConsoleSocketHandler(BaseHandler, WebSocketHandler):
         Tornado asks check_origin() neither for requests of the same origin nor for those without one, so that
         nothing may hang on it.
         """
-        if not self._from_our_page():
-            raise Refusal(403, FOREIGN_PAGE, f"Origin {self.request.headers.get('Origin', '')[:120]!r}")
+        check_origin(self, self.request.headers.get("Origin"))
         await super().prepare()
-        if self.vm.cluster not in self.portal.clusters:
-            raise Refusal(503, NO_CLUSTER, f"no cluster {self.vm.cluster!r} in the settings")
-        if self.portal.registry.draining:
-            raise Refusal(503, RESTARTING)
+        check_openable(self)
 
     def _ask_to_sign_in(self) -> None:
         raise Refusal(401, SIGN_IN)
-
-    def _from_our_page(self) -> bool:
-        """Whether a page of ours asks, or no browser at all (every browser says whose page it is: RFC 6455, 10.2)."""
-        origin = self.request.headers.get("Origin")
-        if origin is None:
-            return True
-        public = urlsplit(self.portal.config.public_url)
-        if origin.lower() == f"{public.scheme}://{public.netloc}".lower():
-            return True
-        parts = urlsplit(origin)
-        return parts.scheme in ("http", "https") and parts.netloc.lower() == self.request.host.lower()
 
     def check_origin(self, origin: str) -> bool:
         """Decided in prepare()."""

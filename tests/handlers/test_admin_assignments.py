@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from cyberlab.db import assignments, users, vms
+from cyberlab.db.models import Assignment, Role, VmKind
+from tests.web import TEST, Client, World, text
+
+NEW = {"user": "student", "vm": "pve/101", "starts_at": "", "ends_at": ""}
+
+
+async def _one(world: World, vm: str = "spare") -> Assignment | None:
+    return await world.database.run(assignments.find, vm_id=world.vms[vm], user_id=world.users["student"])
+
+
+@pytest.mark.gen_test
+async def test_list(client: Client) -> None:
+    page = text(await client.ask("/admin/assignments?q=kali+student", "admin"))
+    assert "1–1 of 1" in page
+    assert "open, power" in page
+    assert "no limit" in page
+    assert "No assignment fits" in text(await client.ask("/admin/assignments?q=spare", "admin"))
+
+
+@pytest.mark.gen_test
+async def test_create_with_everything(client: Client, world: World) -> None:
+    times = {"starts_at": "2026-10-01T08:00", "ends_at": "2030-12-18T00:00:00"}
+    form = NEW | times | {"can_power": "1", "can_reset": "1"}
+    response = await client.ask("/admin/assignments/new", "admin", form=form)
+    assert (response.code, response.headers["Location"]) == (303, "/admin/assignments")
+    row = await _one(world)
+    assert row is not None
+    assert row.starts_at == datetime(2026, 10, 1, 8, tzinfo=UTC)
+    assert row.ends_at == datetime(2030, 12, 18, tzinfo=UTC)
+    assert (row.can_power, row.can_reset) == (True, True)
+    listed = text(await client.ask("/admin/assignments?q=spare", "admin"))
+    assert "1 Oct 2026, 08:00 UTC – 18 Dec 2030" in listed
+
+
+@pytest.mark.parametrize("machine", ["spare", "pve/101", "pve/101 spare"])
+@pytest.mark.gen_test
+async def test_a_machine_by_name_or_number(client: Client, world: World, machine: str) -> None:
+    assert (await client.ask("/admin/assignments/new", "admin", form=NEW | {"vm": machine})).code == 303
+    assert await _one(world) is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "words"),
+    [
+        ({"user": ""}, "user", "Please fill this in"),
+        ({"user": "nobody"}, "user", "no such user"),
+        ({"vm": ""}, "vm", "Please fill this in"),
+        ({"vm": "pve/999"}, "vm", "no such machine"),
+        ({"vm": "twin"}, "vm", "several machines are called"),
+        ({"vm": "pve/100"}, "user", "assigned there already"),
+        ({"starts_at": "2026-10-02T00:00", "ends_at": "2026-10-01T00:00"}, "ends_at", "after the start"),
+        ({"starts_at": "2026-10-02T00:00", "ends_at": "2026-10-02T00:00"}, "ends_at", "after the start"),
+        ({"starts_at": "tomorrow"}, "starts_at", "a date and a time"),
+        ({"ends_at": "2026-02-30T00:00"}, "ends_at", "a date and a time"),
+        ({"ends_at": "275760-01-01T00:00"}, "ends_at", "a date and a time"),
+        ({"ends_at": "2026-10-02T00:00+02:00"}, "ends_at", "a date and a time"),
+    ],
+)
+@pytest.mark.gen_test
+async def test_bad_input(client: Client, world: World, change: dict[str, str], field: str, words: str) -> None:
+    with world.database.transaction() as s:
+        for vmid in (201, 202):
+            vms.create(s, TEST, cluster="pve", vmid=vmid, kind=VmKind.QEMU, node="pve1", name="twin")
+    response = await client.ask("/admin/assignments/new", "admin", form=NEW | {"can_reset": "1"} | change)
+    assert response.code == 422
+    page = text(response)
+    assert f'id="{field}-error"' in page
+    assert words.lower() in page.lower()
+    assert 'name="can_reset" value="1" checked' in page
+    for name, value in (NEW | change).items():
+        assert not value or f'value="{value}"' in page, name
+    assert await _one(world) is None
+
+
+@pytest.mark.gen_test
+async def test_user_of_another_backend(client: Client, world: World) -> None:
+    with world.database.transaction() as s:
+        users.create(s, TEST, username="ldapper", role=Role.STUDENT, backend="campus-ldap")
+    assert (await client.ask("/admin/assignments/new", "admin", form=NEW | {"user": "ldapper"})).code == 303
+
+
+@pytest.mark.gen_test
+async def test_edit(client: Client, world: World) -> None:
+    path = f"/admin/assignments/{world.assignment}"
+    page = text(await client.ask(path, "admin"))
+    assert 'name="can_power" value="1" checked' in page
+    form = {"starts_at": "", "ends_at": "2020-01-01T00:00", "can_reset": "1"}
+    assert (await client.ask(path, "admin", form=form)).code == 303
+    row = await _one(world, "kali")
+    assert row is not None
+    assert (row.can_power, row.can_reset, row.ends_at) == (False, True, datetime(2020, 1, 1, tzinfo=UTC))
+    assert (await client.ask(f"/student/console/{world.vms['kali']}", "student")).code == 403
+    assert (await client.ask(path, "admin", form={"ends_at": "x"})).code == 422
+
+
+@pytest.mark.gen_test
+async def test_remove(client: Client, world: World) -> None:
+    path = f"/admin/assignments/{world.assignment}"
+    assert "Take kali away from student?" in text(await client.ask(f"{path}/remove", "admin"))
+    assert (await client.ask(f"/student/console/{world.vms['kali']}", "student")).code == 200
+    assert (await client.ask(f"{path}/remove", "admin", form={})).code == 303
+    assert (await client.ask(f"/student/console/{world.vms['kali']}", "student")).code == 403
+    for where in (path, f"{path}/remove"):
+        gone = await client.ask(where, "admin", form={"starts_at": ""})
+        assert (gone.code, "no longer exists" in text(gone)) == (404, True)
+
+
+@pytest.mark.gen_test
+async def test_the_address_may_name_both(client: Client) -> None:
+    page = text(await client.ask("/admin/assignments/new?user=student&vm=pve%2F101", "admin"))
+    assert 'value="student"' in page
+    assert 'value="pve/101"' in page

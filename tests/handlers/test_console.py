@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cyberlab.db import assignments, vms
+from cyberlab.db.models import VmKind
+from tests.web import TEST, Client, World, text
+
+
+@pytest.mark.gen_test
+async def test_the_page_names_what_it_opens(client: Client, world: World) -> None:
+    vm = world.vms["kali"]
+    for who, side, back in (("student", "student", "/student"), ("teacher", "teacher", "/teacher")):
+        page = text(await client.ask(f"/{side}/console/{vm}", who))
+        assert "<title>kali · CyberLab</title>" in page
+        for attribute in (
+            f'data-socket="/vnc-proxy/ws/{vm}"',
+            f'data-status="/vnc-proxy/status/{vm}"',
+            f'data-back="{back}"',
+        ):
+            assert attribute in page
+        assert "style=" not in page
+        assert " onclick" not in page
+
+
+@pytest.mark.gen_test
+async def test_the_scripts_that_it_names_exist(client: Client, world: World) -> None:
+    page = text(await client.ask(f"/student/console/{world.vms['kali']}", "student"))
+    scripts = [part.split('"')[0] for part in page.split('src="')[1:]]
+    assert scripts == [world.portal.assets.url("console.js")]
+    assert (await client.ask(scripts[0])).code == 200
+
+
+@pytest.mark.parametrize(
+    ("who", "vm", "code", "title"),
+    [
+        ("student", "kali", 200, None),
+        (None, "kali", 401, "Please sign in"),
+        ("student", "spare", 403, "This machine is not assigned to you"),
+        ("admin", "spare", 200, None),
+    ],
+)
+@pytest.mark.gen_test
+async def test_status(client: Client, world: World, who: str | None, vm: str, code: int, title: str | None) -> None:
+    response = await client.ask(f"/vnc-proxy/status/{world.vms[vm]}", who)
+    answer = json.loads(response.body)
+    assert (response.code, answer.get("title")) == (code, title)
+    if title:
+        assert answer["advice"]
+        assert answer["request_id"] == response.headers["X-Request-Id"]
+
+
+@pytest.mark.parametrize(
+    ("origin", "code"),
+    [
+        ("http%3A%2F%2F127.0.0.1%3A8080", 200),  # PUBLIC_URL
+        ("https%3A%2F%2Fevil.example", 403),
+        ("null", 403),
+        ("", 403),
+    ],
+)
+@pytest.mark.gen_test
+async def test_status_tells_of_a_wrong_public_url(client: Client, world: World, origin: str, code: int) -> None:
+    response = await client.ask(f"/vnc-proxy/status/{world.vms['kali']}?origin={origin}", "student")
+    assert response.code == code
+    assert ("PUBLIC_URL" in text(response)) == (code == 403)
+
+
+@pytest.mark.gen_test
+async def test_status_tells_of_a_cluster_that_is_not_set_up(client: Client, world: World) -> None:
+    with world.database.transaction() as s:
+        vm = vms.create(s, TEST, cluster="old", vmid=100, kind=VmKind.QEMU, node="pve1", name="old")
+        assignments.create(s, TEST, vm_id=vm.id, user_id=world.users["student"])
+    response = await client.ask(f"/vnc-proxy/status/{vm.id}", "student")
+    assert (response.code, json.loads(response.body)["title"]) == (503, "This machine's cluster is not set up")
+    assert (await client.ask(f"/vnc-proxy/status/{world.vms['kali']}", "student")).code == 200
+    world.portal.registry.draining = True
+    assert (await client.ask(f"/vnc-proxy/status/{world.vms['kali']}", "student")).code == 503
