@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import urlsplit
 
 from tornado.httpserver import HTTPServer
-from tornado.netutil import bind_sockets
 
 from cyberlab.access_watch import AccessWatch
 from cyberlab.auth.local import LocalBackend
@@ -72,6 +71,14 @@ def limits_of(settings: Settings) -> Limits:
     )
 
 
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.listen_address else socket.AF_INET
+    # A class opens its consoles in the same second: the backlog must hold them.
+    sock = socket.create_server((settings.listen_address, settings.listen_port), family=family, backlog=1024)
+    sock.setblocking(False)
+    return sock
+
+
 class Server:
     """The whole portal on one IOLoop."""
 
@@ -105,10 +112,7 @@ class Server:
     async def start(self, sockets: Iterable[socket.socket] | None = None) -> None:
         """Listen and begin the upkeep; raise OSError when the address is taken. ``sockets``: instead of our own."""
         await self.database.run(consoles.close_abandoned)
-        if sockets is None:
-            # A class opens its consoles in the same second: the backlog must hold them.
-            sockets = bind_sockets(self.settings.listen_port, self.settings.listen_address, backlog=1024)
-        listening = list(sockets)
+        listening = list(sockets) if sockets is not None else [_listen(self.settings)]
         # Headers of a forwarded request are read by the handlers, from trusted proxies only; bodies are forms.
         self._http = HTTPServer(make_application(self.portal), max_body_size=1 << 20, max_buffer_size=1 << 21)
         self._http.add_sockets(listening)
