@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterable, Mapping
@@ -159,7 +160,7 @@ def serve(configuration: Configuration, *, ready: Callable[[str], None] | None =
     try:
         return asyncio.run(_serve(configuration, ready))
     except OSError as error:
-        log.error("cannot listen on %s:%d: %s", settings.listen_address, settings.listen_port, error.strerror)
+        log.error("cannot listen on %s:%d: %s", settings.listen_address, settings.listen_port, os.strerror(error.errno or 0))
         return 1
 
 
