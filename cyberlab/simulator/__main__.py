@@ -10,7 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
-from cyberlab.simulator.node import SimulatedCluster
+from cyberlab.simulator.node import SimulatedCluster, StateInUse
 
 
 def main() -> None:
@@ -35,7 +35,10 @@ async def _run(args: argparse.Namespace) -> None:
     cluster = SimulatedCluster(
         args.state, qemu=False if args.no_qemu else None, ssh_port=args.ssh_port, api_port=args.api_port
     )
-    await cluster.start()
+    try:
+        await cluster.start()
+    except (StateInUse, OSError) as trouble:
+        sys.exit(f"the simulated Proxmox node did not start: {trouble}")
     try:
         ready = {"environment": cluster.environment(), "vms": cluster.vms(), "qemu": cluster.qemu}
         sys.stdout.write(json.dumps(ready) + "\n")

@@ -82,7 +82,11 @@ class Api:
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            connection, _ = await loop.sock_accept(listener)
+            try:
+                connection, _ = await loop.sock_accept(listener)
+            except OSError:  # too many open files: later there may be fewer
+                await asyncio.sleep(0.1)
+                continue
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             task = asyncio.create_task(self._serve(connection), name="pveproxy connection")
             self._connections.add(task)

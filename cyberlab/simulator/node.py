@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
+import logging
 import shutil
 import tempfile
 from pathlib import Path
+from typing import IO, Protocol
 
 from cyberlab.simulator import guest_qemu
 from cyberlab.simulator.api import Api
@@ -19,6 +22,7 @@ from cyberlab.simulator.guest_qemu import QemuGuest
 from cyberlab.simulator.options import Options
 from cyberlab.simulator.power import Power
 from cyberlab.simulator.pvesh import Pvesh
+from cyberlab.simulator.refusal import Refusal
 from cyberlab.simulator.remote import Remote
 from cyberlab.simulator.sshd import USER, Sshd
 from cyberlab.simulator.state import ClusterState, Vm, demo_cluster
@@ -28,6 +32,21 @@ from cyberlab.simulator.vncproxy import Consoles
 
 # sun_path holds 108 bytes; the longest name in the folder takes 12 of them.
 MAX_SOCKET_FOLDER = 90
+
+
+log = logging.getLogger(__name__)
+
+
+class StateInUse(Exception):
+    """Another simulator runs on this state directory."""
+
+
+class Service(Protocol):
+    """A part of the node that must be closed."""
+
+    async def close(self) -> None:
+        """End everything it started."""
+        ...
 
 
 class SimulatedCluster:
@@ -55,11 +74,24 @@ class SimulatedCluster:
         self.tasks = Tasks()
         self._ports = ssh_port, api_port
         self._starting: set[asyncio.Task[None]] = set()
+        self._services: list[Service] = []
+        self._lock: IO[bytes] | None = None
         self._run_folder: Path | None = None
 
     async def start(self) -> None:
-        """Listen on both ports; the guests that run boot meanwhile."""
+        """Listen on both ports; the guests that run boot meanwhile.
+
+        Raises StateInUse when another simulator has the directory, OSError when a port is taken.
+        """
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = _locked(self.folder / "lock")
+        try:
+            await self._start()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _start(self) -> None:
         self._run_folder = self._make_run_folder()
         certificates = Certificates(self.folder)
         self.tickets = Tickets(rsa_key(self.folder / "authkey.key"))
@@ -74,6 +106,7 @@ class SimulatedCluster:
         self.sshd = Sshd(self.folder / "ssh_host_ed25519_key", self.key_path, self.commands, self.options)
         self.api = Api(self.state, self.options, self.tickets, self.consoles, certificates)
         self.remote = Remote(self._run_folder / "node.sock", self.bin_folder, self.commands)
+        self._services = [self.sshd, self.api, self.remote, self.commands, self.consoles]
         for vm in self.state.vms.values():
             self._plug(vm)
         await self.sshd.start(self._ports[0])
@@ -101,9 +134,15 @@ class SimulatedCluster:
         else:
             self.guests[vm.vmid] = DrawnGuest(vm.vmid, vm.name)
         if vm.running:
-            task = asyncio.create_task(self.guests[vm.vmid].start(), name=f"boot {vm.vmid}")
+            task = asyncio.create_task(self._boot(vm), name=f"boot {vm.vmid}")
             self._starting.add(task)
             task.add_done_callback(self._starting.discard)
+
+    async def _boot(self, vm: Vm) -> None:
+        try:
+            await self.power.on(vm)
+        except Refusal as refusal:
+            log.warning("the guest %d (%s) did not start: %s", vm.vmid, vm.name, refusal.message)
 
     def _crashed(self, vmid: int) -> None:
         """A QEMU ended by itself (or was told to): for Proxmox the VM is stopped from now on."""
@@ -113,17 +152,19 @@ class SimulatedCluster:
 
     async def close(self) -> None:
         """End everything: connections, threads, processes, sockets. The keys stay."""
-        for service in (self.sshd, self.api, self.remote, self.commands):
+        for service in self._services:
             await service.close()
-        self.consoles.close()
         starting = list(self._starting)
         for task in starting:
             task.cancel()
         await asyncio.gather(*starting, return_exceptions=True)
         await asyncio.gather(*(guest.stop() for guest in self.guests.values()))
+        self._services = []
         self.guests.clear()
         if self._run_folder is not None:
             shutil.rmtree(self._run_folder, ignore_errors=True)
+        if self._lock is not None:
+            self._lock.close()
 
     @property
     def key_path(self) -> Path:
@@ -202,3 +243,14 @@ class SimulatedCluster:
         """Wait until every guest that runs can be reached."""
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(*self._starting)
+
+
+def _locked(path: Path) -> IO[bytes]:
+    """Hold the directory: two simulators would take each other's guests' sockets away."""
+    file = path.open("wb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise StateInUse(f"another simulator uses {path.parent}") from None
+    return file

@@ -33,6 +33,8 @@ class Options:
     port_reservation: float = 5.0
     first_port: int = 5900
     last_port: int = 5999
+    # From the accept to the new VNC password: perl's start on a real host, 0.3 to 0.5.
+    vncproxy_start: float = 0.0
     password_lifetime: float = 30.0
     idle_exit: float = 900.0
     stopped_close: float = 0.5

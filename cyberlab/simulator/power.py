@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-from cyberlab.simulator.guest import Guest
+from cyberlab.simulator.guest import Guest, GuestOff
 from cyberlab.simulator.options import Options
 from cyberlab.simulator.pvesh import Call
 from cyberlab.simulator.refusal import Refusal
@@ -28,8 +28,13 @@ class Power:
         """Switch on."""
         vm.running, vm.paused, vm.started = True, False, time.time()
         guest = self._guests.get(vm.vmid)
-        if guest is not None:
+        if guest is None:
+            return
+        try:
             await guest.start()
+        except (GuestOff, OSError, TimeoutError) as error:
+            vm.running = False
+            raise Refusal(f"start failed: QEMU exited with code 1: {error}") from None
 
     async def off(self, vm: Vm) -> None:
         """Switch off; open consoles end with a bare close."""

@@ -15,13 +15,14 @@ from typing import Any, Protocol
 import paramiko
 from paramiko import common
 
-from cyberlab.blocking import BlockingPool
+from cyberlab.blocking import BlockingPool, PoolBusy
 from cyberlab.simulator.options import Options
 from cyberlab.simulator.pvesh import Outcome
 from cyberlab.simulator.shellwords import ShellRefused, split
 
 USER = "root"
 SEND_TIMEOUT = 60.0
+LOG = "cyberlab.simulator.sshd"
 
 
 class Runner(Protocol):
@@ -33,18 +34,27 @@ class Runner(Protocol):
 
 
 class _Transport(paramiko.Transport):
-    """Starts a command only after the request for it has been answered, so that no close overtakes the answer."""
+    """Tells the server of two things that paramiko keeps to itself: a request was answered, a channel was closed."""
 
-    def _after_request(self, channel: paramiko.Channel, message: paramiko.Message) -> None:
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self._channel_handler_table: dict[int, Any] = dict(paramiko.Transport._channel_handler_table)  # type: ignore[attr-defined]
+        self._channel_handler_table[common.MSG_CHANNEL_REQUEST] = self._request
+        self._channel_handler_table[common.MSG_CHANNEL_CLOSE] = self._close
+        self.set_log_channel(LOG)
+
+    def _request(self, channel: paramiko.Channel, message: paramiko.Message) -> None:
+        """Start a command only when the request for it was answered: no close may overtake the answer."""
         paramiko.Channel._handle_request(channel, message)  # type: ignore[attr-defined]
         server = self.server_object
         assert isinstance(server, _Connection)
         server.start_pending()
 
-    def __init__(self, sock: socket.socket) -> None:
-        super().__init__(sock)
-        self._channel_handler_table: dict[int, Any] = dict(paramiko.Transport._channel_handler_table)  # type: ignore[attr-defined]
-        self._channel_handler_table[common.MSG_CHANNEL_REQUEST] = self._after_request
+    def _close(self, channel: paramiko.Channel, message: paramiko.Message) -> None:
+        paramiko.Channel._handle_close(channel, message)  # type: ignore[attr-defined]
+        server = self.server_object
+        assert isinstance(server, _Connection)
+        server.closed(channel)
 
 
 class _Connection(paramiko.ServerInterface):
@@ -56,6 +66,7 @@ class _Connection(paramiko.ServerInterface):
         self._begin = begin
         self._lock = threading.Lock()
         self._sessions = 0
+        self._idle: set[int] = set()  # channels on which nothing has been started yet
         self._pending: tuple[paramiko.Channel, bytes] | None = None
 
     def get_allowed_auths(self, username: str) -> str:
@@ -73,9 +84,14 @@ class _Connection(paramiko.ServerInterface):
             if self._sessions >= self._options.max_sessions:
                 return common.OPEN_FAILED_CONNECT_FAILED
             self._sessions += 1
+            self._idle.add(chanid)
         return common.OPEN_SUCCEEDED
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        with self._lock:
+            if channel.get_id() not in self._idle:
+                return False
+            self._idle.remove(channel.get_id())
         self._pending = (channel, command)
         return True
 
@@ -84,6 +100,13 @@ class _Connection(paramiko.ServerInterface):
         if self._pending is not None:
             pending, self._pending = self._pending, None
             self._begin(*pending)
+
+    def closed(self, channel: paramiko.Channel) -> None:
+        """The client has closed a channel: one that never ran anything frees its place at once."""
+        with self._lock:
+            if channel.get_id() in self._idle:
+                self._idle.remove(channel.get_id())
+                self._sessions -= 1
 
     def ended(self) -> None:
         """A session's process has ended."""
@@ -108,7 +131,7 @@ class Sshd:
 
     async def start(self, port: int = 0) -> None:
         """Listen; 0 takes a free port."""
-        logging.getLogger("paramiko.transport").setLevel(logging.CRITICAL)
+        logging.getLogger(LOG).setLevel(logging.CRITICAL)  # paramiko reports every odd client as an error
         self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
         self._listener.setblocking(False)
         self.port = self._listener.getsockname()[1]
@@ -142,7 +165,11 @@ class Sshd:
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            connection, _ = await loop.sock_accept(listener)
+            try:
+                connection, _ = await loop.sock_accept(listener)
+            except OSError:  # too many open files: later there may be fewer
+                await asyncio.sleep(0.1)
+                continue
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection.setblocking(True)
             for old in [transport for transport in self._transports if not transport.is_alive()]:
@@ -176,10 +203,11 @@ class Sshd:
         server = self._transports.get(transport)
         try:
             outcome = await self._shell(command, gone)
-            await self._pool.run(SEND_TIMEOUT + 5, _send, transport, channel, outcome)
         finally:
             if server is not None:
                 server.ended()
+        with contextlib.suppress(TimeoutError, PoolBusy):
+            await self._pool.run(SEND_TIMEOUT + 5, _send, transport, channel, outcome)
 
     async def _shell(self, command: bytes, gone: Callable[[], bool]) -> Outcome:
         try:

@@ -81,6 +81,7 @@ class Consoles:
         guest = self._guests.get(slot.vm.vmid)
         if guest is None or not slot.vm.running or not slot.password:
             return None
+        await asyncio.sleep(self._options.vncproxy_start)
         with contextlib.suppress(GuestOff):
             await guest.set_password(slot.password[:8], self._options.password_lifetime)
             return await guest.connect()
@@ -90,7 +91,7 @@ class Consoles:
         """The worker has ended."""
         self._tasks.end(slot.task, status)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Stop listening everywhere."""
         for slot in self._slots.values():
             slot.timer.cancel()

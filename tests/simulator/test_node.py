@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shlex
+import shutil
+from pathlib import Path
 
 import pytest
 
-from cyberlab.simulator import guest_qemu
-from cyberlab.simulator.node import SimulatedCluster
+from cyberlab.simulator.node import SimulatedCluster, StateInUse
+from cyberlab.simulator.state import Vm
+from tests.services import require
 from tests.simulator.clients import UPGRADE, Connection, Viewer, connect_ssh, execute, websocket_path
 from tests.simulator.conftest import MakeCluster
 
@@ -61,8 +63,64 @@ async def test_drawn_console(cluster: SimulatedCluster) -> None:
     assert viewer.size == (640, 400)
 
 
-@pytest.mark.skipif(not guest_qemu.available() and os.environ.get("CI") != "true", reason="qemu-system-x86 is missing")
 @pytest.mark.gen_test(timeout=30)
 async def test_qemu_console(make_cluster: MakeCluster) -> None:
+    require("qemu")
     cluster = await make_cluster(qemu=True)
     await _walk(cluster)
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_two_consoles_race_in_qemu_too(make_cluster: MakeCluster) -> None:
+    require("qemu")
+    cluster = await make_cluster(qemu=True)
+    one, first, password = await _open(cluster, 100)
+    challenge = await first.challenge()
+    two, second, later = await _open(cluster, 100)
+    await second.authenticate(later)
+    with pytest.raises(PermissionError, match="Authentication failed"):
+        await first.respond(challenge, password)
+    await one.close()
+    await two.close()
+
+
+@pytest.mark.gen_test
+async def test_one_simulator_for_a_directory(cluster: SimulatedCluster) -> None:
+    with pytest.raises(StateInUse):
+        await SimulatedCluster(cluster.folder, qemu=False).start()
+
+
+@pytest.mark.gen_test
+async def test_a_port_that_is_taken_leaves_nothing_behind(cluster: SimulatedCluster, tmp_path: Path) -> None:
+    for name in ("authkey.key", "pve-root-ca.key", "pve-ssl.key"):
+        shutil.copy(cluster.folder / name, tmp_path)
+    second = SimulatedCluster(tmp_path, qemu=False, api_port=cluster.api.port)
+    with pytest.raises(OSError, match="in use"):
+        await second.start()
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.gen_test
+async def test_a_long_path_is_no_obstacle(cluster: SimulatedCluster, tmp_path: Path) -> None:
+    folder = tmp_path / ("x" * 100)
+    folder.mkdir()
+    for name in ("authkey.key", "pve-root-ca.key", "pve-ssl.key"):
+        shutil.copy(cluster.folder / name, folder)
+    second = SimulatedCluster(folder, qemu=False)
+    await second.start()
+    await second.close()
+
+
+@pytest.mark.gen_test
+async def test_tests_may_change_the_cluster(cluster: SimulatedCluster) -> None:
+    await cluster.start_vm(101)
+    cluster.lock_vm(101, "snapshot")
+    assert cluster.guests[101].running
+    await cluster.stop_vm(101)
+    await cluster.delete_vm(101)
+    await cluster.add_vm(Vm(400, "pve1", "fresh", running=True))
+    await cluster.booted()
+    assert cluster.guests[400].running
+    rows = {row["vmid"]: (row["name"], row["status"]) for row in cluster.vms()}
+    assert 101 not in rows
+    assert rows[400] == ("fresh", "running")

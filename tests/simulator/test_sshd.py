@@ -137,6 +137,18 @@ async def test_no_shell_and_no_terminal(cluster: SimulatedCluster) -> None:
     await asyncio.to_thread(attempt)
 
 
+@pytest.mark.gen_test
+async def test_a_session_that_ran_nothing_frees_its_place(cluster: SimulatedCluster) -> None:
+    def attempt() -> None:
+        with connect_ssh(cluster) as client:
+            transport = client.get_transport()
+            assert transport is not None
+            for _ in range(25):
+                transport.open_session(timeout=5).close()
+
+    await asyncio.to_thread(attempt)
+
+
 @pytest.mark.gen_test(timeout=10)
 async def test_the_eleventh_session_of_a_connection(make_cluster: MakeCluster) -> None:
     """A session counts until its process has ended, also when the client has closed the channel (as OpenSSH 9.2)."""
