@@ -6,7 +6,8 @@ while that class is not archived.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -17,8 +18,9 @@ from cyberlab.db import audit
 from cyberlab.db.audit import Actor
 from cyberlab.db.errors import Conflict, NotFound
 from cyberlab.db.models import Assignment, Group, Membership, MembershipRole, User, Vm
-from cyberlab.db.page import Page, fetch, paged
+from cyberlab.db.page import Page, paged
 from cyberlab.db.read_only import reads
+from cyberlab.db.rows import add, fetch
 from cyberlab.db.text import search_words
 
 
@@ -41,16 +43,20 @@ def get(s: Session, assignment_id: int) -> Assignment | None:
 @reads
 def page(s: Session, *, search: str = "", offset: int = 0, limit: int = 50) -> Page[Assignment]:
     """Assignments by VM name, with VM, user and class loaded; every word of ``search`` is found in one of them."""
-    rows = _loaded()
+    found = select(Assignment)
     for word in search_words(search):
-        rows = rows.where(
+        found = found.where(
             or_(
-                Vm.search_text.contains(word, autoescape=True),
+                Assignment.vm_id.in_(select(Vm.id).where(Vm.search_text.contains(word, autoescape=True))),
                 Assignment.user_id.in_(select(User.id).where(User.search_text.contains(word, autoescape=True))),
                 Assignment.group_id.in_(select(Group.id).where(Group.search_text.contains(word, autoescape=True))),
             )
         )
-    return paged(s, rows, (Vm.name, Vm.id, Assignment.id), offset, limit)
+    page = paged(s, found.join(Assignment.vm), (Vm.name, Vm.id, Assignment.id), offset, limit, counted=found)
+    # The users and classes of this page's rows alone; joined to all rows they would cost more than the page.
+    loaded = _loaded().where(Assignment.id.in_([row.id for row in page.rows]))
+    rows = {row.id: row for row in s.scalars(loaded.execution_options(populate_existing=True))}
+    return replace(page, rows=[rows[row.id] for row in page.rows])
 
 
 def create(
@@ -75,8 +81,6 @@ def create(
     if group_id is not None and fetch(s, Group, group_id) is None:
         raise NotFound(f"class {group_id}")
     _check_times(starts_at, ends_at)
-    if find(s, vm_id=vm_id, user_id=user_id, group_id=group_id) is not None:
-        raise Conflict("user_id" if group_id is None else "group_id", "this VM is assigned there already; edit that")
     row = Assignment(
         vm_id=vm_id,
         user_id=user_id,
@@ -86,8 +90,7 @@ def create(
         can_power=can_power,
         can_reset=can_reset,
     )
-    s.add(row)
-    s.flush()
+    add(s, row, Conflict("user_id" if group_id is None else "group_id", "this VM is assigned there already; edit that"))
     loaded = _found(s, row.id)
     audit.record(s, actor, "assignment.create", _label(loaded), _describe(loaded))
     return loaded
@@ -161,39 +164,45 @@ def facts(s: Session, user_id: int, vm_id: int, now: datetime) -> AccessFacts:
 
 @reads
 def facts_of(s: Session, pairs: Iterable[tuple[int, int]], now: datetime) -> Mapping[tuple[int, int], AccessFacts]:
-    """facts() for many (user id, VM id) at once, in three statements."""
+    """facts() for many (user id, VM id) at once, in three statements.
+
+    Plain columns, no mapped rows: this runs for every open console, beside the loop that carries them.
+    """
     wanted = set(pairs)
-    viewers = {user_id for user_id, _ in wanted}
-    found = dict.fromkeys(wanted, AccessFacts())
-    held: dict[int, list[Assignment]] = {}
-    rows = select(Assignment).outerjoin(Assignment.group).where(_in_force(now))
-    for row in s.scalars(rows.where(Assignment.vm_id.in_({vm_id for _, vm_id in wanted}))):
-        held.setdefault(row.vm_id, []).append(row)
-    classes: dict[int, dict[int, MembershipRole]] = {}
-    for membership in s.scalars(select(Membership).where(Membership.user_id.in_(viewers))):
-        classes.setdefault(membership.user_id, {})[membership.group_id] = membership.role
-    holders = {row.user_id for rows in held.values() for row in rows if row.user_id is not None}
-    studies: dict[int, set[int]] = {}
-    active = select(Membership).join(Group).where(Group.archived_at.is_(None))
-    for membership in s.scalars(
-        active.where(Membership.user_id.in_(holders), Membership.role == MembershipRole.STUDENT)
+    held: dict[int, list[tuple[int | None, int | None, bool, bool]]] = defaultdict(list)  # VM id -> holders, rights
+    columns = (Assignment.vm_id, Assignment.user_id, Assignment.group_id, Assignment.can_power, Assignment.can_reset)
+    rows = select(*columns).outerjoin(Assignment.group).where(_in_force(now))
+    for vm_id, user_id, group_id, can_power, can_reset in s.execute(
+        rows.where(Assignment.vm_id.in_({vm_id for _, vm_id in wanted}))
     ):
-        studies.setdefault(membership.user_id, set()).add(membership.group_id)
-    for user_id, vm_id in wanted:
-        of_user = classes.get(user_id, {})
-        teaching = {group_id for group_id, role in of_user.items() if role == MembershipRole.TEACHER}
-        known = found[user_id, vm_id]
-        for row in held.get(vm_id, []):
-            if row.user_id == user_id or row.group_id in of_user:
-                known = replace(
-                    known,
-                    assigned=True,
-                    can_power=known.can_power or row.can_power,
-                    can_reset=known.can_reset or row.can_reset,
-                )
-            if row.group_id in teaching or teaching & studies.get(row.user_id or 0, set()):
-                known = replace(known, teaches=True)
-        found[user_id, vm_id] = known
+        held[vm_id].append((user_id, group_id, can_power, can_reset))
+    classes = _classes_of(s, {user_id for user_id, _ in wanted})
+    holders = {user_id for rows in held.values() for user_id, *_ in rows if user_id is not None}
+    studies = _classes_of(s, holders)
+    found: dict[tuple[int, int], AccessFacts] = {}
+    for viewer, vm_id in wanted:
+        mine = classes[viewer]
+        teaching = {group_id for group_id, role in mine.items() if role == MembershipRole.TEACHER}
+        own = [row for row in held[vm_id] if row[0] == viewer or row[1] in mine]
+        found[viewer, vm_id] = AccessFacts(
+            assigned=bool(own),
+            teaches=any(
+                group_id in teaching
+                or any(studies[user_id or 0].get(group) == MembershipRole.STUDENT for group in teaching)
+                for user_id, group_id, _, _ in held[vm_id]
+            ),
+            can_power=any(can_power for _, _, can_power, _ in own),
+            can_reset=any(can_reset for _, _, _, can_reset in own),
+        )
+    return found
+
+
+def _classes_of(s: Session, user_ids: Collection[int]) -> dict[int, dict[int, MembershipRole]]:
+    """User id -> class -> role there, without archived classes."""
+    found: dict[int, dict[int, MembershipRole]] = defaultdict(dict)
+    rows = select(Membership.user_id, Membership.group_id, Membership.role).join(Group)
+    for user_id, group_id, role in s.execute(rows.where(Group.archived_at.is_(None), Membership.user_id.in_(user_ids))):
+        found[user_id][group_id] = role
     return found
 
 

@@ -9,8 +9,9 @@ from cyberlab.db import audit
 from cyberlab.db.audit import Actor
 from cyberlab.db.errors import Conflict, NotFound
 from cyberlab.db.models import Group, Membership, MembershipRole, User
-from cyberlab.db.page import Page, fetch, matching, paged
+from cyberlab.db.page import Page, matching, paged
 from cyberlab.db.read_only import reads
+from cyberlab.db.rows import add, fetch
 from cyberlab.db.text import clean
 
 
@@ -32,11 +33,8 @@ def create(s: Session, actor: Actor, *, name: str) -> Group:
     name = clean(name, 255)
     if not name:
         raise Conflict("name", "a class needs a name")
-    if s.scalar(select(Group.id).where(Group.name == name)) is not None:
-        raise Conflict("name", f"there already is a class “{name}”")
     group = Group(name=name)
-    s.add(group)
-    s.flush()
+    add(s, group, Conflict("name", f"there already is a class “{name}”"))
     audit.record(s, actor, "group.create", f"class {name}")
     return group
 

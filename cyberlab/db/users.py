@@ -13,8 +13,9 @@ from cyberlab.db import audit
 from cyberlab.db.audit import Actor
 from cyberlab.db.errors import Conflict, NotFound
 from cyberlab.db.models import LoginSession, Role, User
-from cyberlab.db.page import Page, fetch, matching, paged
+from cyberlab.db.page import Page, matching, paged
 from cyberlab.db.read_only import reads
+from cyberlab.db.rows import add, fetch
 from cyberlab.db.text import clean, normalise_username
 
 LOCAL = "local"
@@ -73,8 +74,6 @@ def create(
 ) -> User:
     """Add a user; raise Conflict for a name that is taken in that backend or is none."""
     name = _checked_name(username)
-    if by_name(s, name, backend) is not None:
-        raise Conflict("username", f"there already is a user “{name}”")
     user = User(
         backend=backend,
         username=name,
@@ -83,8 +82,7 @@ def create(
         display_name=clean(display_name, NAME_LIMIT),
         email=_checked_email(email),
     )
-    s.add(user)
-    s.flush()
+    add(s, user, Conflict("username", f"there already is a user “{name}”"))
     audit.record(s, actor, "user.create", _label(user), f"role {role}")
     return user
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from cyberlab.db import audit
 from cyberlab.db.audit import Actor
 from cyberlab.db.errors import Conflict, NotFound
 from cyberlab.db.models import Vm, VmKind
-from cyberlab.db.page import Page, fetch, matching, paged
+from cyberlab.db.page import Page, matching, paged
 from cyberlab.db.read_only import reads
+from cyberlab.db.rows import add, fetch
 from cyberlab.db.text import clean
 
 _CLUSTER = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
@@ -55,10 +55,7 @@ def create(
     """Add a VM; raise Conflict if it is there already or a value cannot be one of Proxmox's."""
     vm = Vm(cluster=cluster, vmid=vmid, kind=kind, node=node, name=clean(name, 255))
     _check(vm)
-    if by_ref(s, cluster, vmid) is not None:
-        raise Conflict("vmid", f"{cluster}/{vmid} is known already")
-    s.add(vm)
-    s.flush()
+    add(s, vm, Conflict("vmid", f"{cluster}/{vmid} is known already"))
     audit.record(s, actor, "vm.create", f"vm {vm.label}", f"{kind} on {node}")
     return vm
 
@@ -106,10 +103,12 @@ def ensure(
     if known is not None:
         return known
     try:
-        with s.begin_nested():
-            return create(s, actor, cluster=cluster, vmid=vmid, kind=kind, node=node, name=name)
-    except IntegrityError:  # another process was quicker
-        return s.scalars(select(Vm).where(Vm.cluster == cluster, Vm.vmid == vmid)).one()
+        return create(s, actor, cluster=cluster, vmid=vmid, kind=kind, node=node, name=name)
+    except Conflict:
+        quicker = by_ref(s, cluster, vmid)  # another transaction's
+        if quicker is None:
+            raise
+        return quicker
 
 
 def moved(s: Session, vm_id: int, node: str) -> None:

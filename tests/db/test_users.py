@@ -50,6 +50,23 @@ def test_another_backend_may_have_the_same_name(database: Database, actor: Actor
     assert database.call(users.by_name, "anna", "campus-ldap").id == campus.id  # type: ignore[union-attr]
 
 
+def test_of_several_who_take_a_name_at_once_one_gets_it(database: Database, actor: Actor) -> None:
+    gate = threading.Barrier(4)
+
+    def create(name: str) -> bool:
+        gate.wait(10)
+        try:
+            _create(database, actor, name)
+        except Conflict:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        for name in ("anna", "bert", "carl"):
+            assert sorted(pool.map(create, [name] * 4)) == [False, False, False, True]
+    assert _actions(database) == ["user.create"] * 3
+
+
 @pytest.mark.parametrize("name", ["", "  ", "two words", "a\x00b", "a\nb", "x" * 256, "\udcff"])
 def test_a_name_that_is_none_is_refused(database: Database, actor: Actor, name: str) -> None:
     with pytest.raises(Conflict) as caught:
