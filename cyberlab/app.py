@@ -160,7 +160,8 @@ def serve(configuration: Configuration, *, ready: Callable[[str], None] | None =
     try:
         return asyncio.run(_serve(configuration, ready))
     except OSError as error:
-        log.error("cannot listen on %s:%d: %s", settings.listen_address, settings.listen_port, os.strerror(error.errno or 0))
+        where = f"{settings.listen_address}:{settings.listen_port}"
+        log.error("cannot listen on %s: %s", where, os.strerror(error.errno or 0))
         return 1
 
 
