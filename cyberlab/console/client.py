@@ -48,6 +48,10 @@ class ClientLink(asyncio.BufferedProtocol):
         self._inbox = bytearray()
         self._waiter: asyncio.Future[None] | None = None
         self._queue: list[bytes] = []
+        self._full = False  # the browser reads more slowly than we write
+        self._pong = b""  # the answer to the newest ping, while full
+        self._closed_by_browser = False  # its close frame has come
+        self._closed_by_us = False  # ours is out, not just in the queue
         self._abort_timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop
         self.transport: Any = None  # asyncio.Transport, or aiofastnet's with write_nocheck
@@ -77,21 +81,28 @@ class ClientLink(asyncio.BufferedProtocol):
             self._loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
-        if not self.lost and (self.relay is None or not self.relay.upstream_full):
+        if not self.lost and (self._closed_by_us or self.relay is None or not self.relay.upstream_full):
             self.transport.resume_reading()
 
     def pause_writing(self) -> None:
         """The browser reads more slowly than the machine draws."""
+        self._full = True
         if self.relay is not None:
             self.relay.client_full(True)
 
     def resume_writing(self) -> None:
         """It has caught up."""
+        self._full = False
+        pong, self._pong = self._pong, b""
+        if pong and not self.ending:
+            self.send(pong)
         if self.relay is not None:
             self.relay.client_full(False)
 
     def eof_received(self) -> bool:
-        """A browser that closes its half has gone; there is nobody to draw for."""
+        """A browser that closes its half has gone; what it has not read by now, it never will."""
+        if not self.ending:
+            self.abort()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -136,13 +147,17 @@ class ClientLink(asyncio.BufferedProtocol):
 
     def _control(self, event: frames.Control) -> None:
         if event.opcode == frames.PING:
-            if not self.ending:
-                self.send(frames.server_frame(frames.PONG, event.payload))
+            pong = frames.server_frame(frames.PONG, event.payload)
+            if self._full:
+                self._pong = pong  # it does not read: answers must not pile up, and the newest will do (5.5.3)
+            elif not self.ending:
+                self.send(pong)
         elif event.opcode == frames.CLOSE:
-            code, _ = frames.parse_close(event.payload)
             if self.ending:
-                self.transport.close()
+                self._hang_up()
             else:
+                code, _ = frames.parse_close(event.payload)
+                self._closed_by_browser = True
                 self.close(1000 if code == 1005 else code, "")
 
     async def receive(self, size: int) -> bytes:
@@ -210,7 +225,9 @@ class ClientLink(asyncio.BufferedProtocol):
 
     def refuse(self, code: int, why: str) -> None:
         """End the console because the browser broke the rules."""
-        if self.relay is not None:
+        if self.ending:
+            self._hang_up()  # whatever it meant to say, there was no more to come but its close frame
+        elif self.relay is not None:
             self.relay.client_broke_rules(code, why)
         else:
             self.end_reason = "client-protocol"
@@ -229,10 +246,20 @@ class ClientLink(asyncio.BufferedProtocol):
 
     def _say_no_more(self) -> None:
         """Our close frame is out: from here on the socket is only drained for the browser's answer."""
+        self._closed_by_us = True
         self.tracker = None
         if self.relay is not None:
             self.relay.client_closing()
-        self.transport.resume_reading()
+        if self._closed_by_browser:
+            self.transport.close()  # the server hangs up first (RFC 6455, 7.1.1)
+        else:
+            self.transport.resume_reading()
+
+    def _hang_up(self) -> None:
+        """The browser has said its last word; as soon as ours is out, so has everybody."""
+        self._closed_by_browser = True
+        if self._closed_by_us:
+            self.transport.close()
 
     def abort(self) -> None:
         """Drop the connection."""

@@ -21,16 +21,6 @@ from cyberlab.problems import Problem
 
 log = logging.getLogger(__name__)
 
-# What may be better told by asking the cluster how the machine is.
-_UNCLEAR = frozenset(
-    {
-        problems.UPSTREAM_SILENT,
-        problems.UPSTREAM_CLOSED,
-        problems.UPGRADE_FAILED,
-        problems.PVESH_TIMEOUT,
-        problems.PVESH_FAILED,
-    }
-)
 _EXPLAIN_SECONDS = 6.0
 _LOG_SECONDS = 10.0
 
@@ -257,7 +247,7 @@ class ConsoleSession:
 
     async def _explain(self, code: str) -> str:
         """The cluster's own word on what is wrong with the machine, where ours is only a symptom."""
-        if code in _UNCLEAR:
+        if code in problems.UNCLEAR:
             with suppress(Problem, TimeoutError):
                 async with asyncio.timeout(_EXPLAIN_SECONDS):
                     better = await self._source.explain()

@@ -259,9 +259,8 @@ def _refusal(status: str, phrase: str) -> Problem:
 
 async def dial(target: Target) -> UpstreamLink:
     """Connect, verify, upgrade; raise Problem. The caller sets the deadline and owns the link."""
-    link = await _connect(target)
+    link = await connect(target)
     try:
-        _check_fingerprint(link, target)
         await link.upgrade(target)
     except BaseException:
         link.abort()
@@ -269,7 +268,18 @@ async def dial(target: Target) -> UpstreamLink:
     return link
 
 
-async def _connect(target: Target) -> UpstreamLink:
+async def connect(target: Target) -> UpstreamLink:
+    """The first half of a dial: nothing of ours is sent until the other end is known; raise Problem."""
+    link = await _reach(target)
+    try:
+        _check_fingerprint(link, target)
+    except BaseException:
+        link.abort()
+        raise
+    return link
+
+
+async def _reach(target: Target) -> UpstreamLink:
     names = target.server_names or (target.host,)
     for name in names:
         try:
