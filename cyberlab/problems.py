@@ -11,18 +11,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """The words for one kind of failure: what happened, what the user can do, what the admin mends."""
+    """The words for one kind of failure: what happened, what the user can do; for admins the cause and the mend."""
 
     title: str
     user: str
-    admin: str
+    cause: str
+    mend: str  # empty where there is nothing to mend
+
+    @property
+    def admin(self) -> str:
+        """Cause and mend in one."""
+        return f"{self.cause} {self.mend}".rstrip()
 
 
 CATALOGUE: dict[str, Advice] = {}
 
 
-def _advice(code: str, title: str, user: str, admin: str) -> str:
-    CATALOGUE[code] = Advice(title, user, admin)
+def _advice(code: str, title: str, user: str, cause: str, mend: str = "") -> str:
+    CATALOGUE[code] = Advice(title, user, cause, mend)
     return code
 
 
@@ -33,25 +39,29 @@ VM_STOPPED = _advice(
     "vm-stopped",
     "This machine is switched off",
     "Start it on the page “My machines”, or ask your teacher to start it; then open the console again.",
-    "The VM is stopped: start it in Proxmox. A stopped VM gets a ticket and a 101 from Proxmox, then a bare close.",
+    "The VM is stopped. Proxmox gives even a stopped VM a ticket and a 101, then closes without a word.",
+    "Start it in Proxmox.",
 )
 VM_LOCKED = _advice(
     "vm-locked",
     "This machine is busy with a backup or another task",
     "Wait until the task has ended, then open the console again.",
-    "The VM's config carries a lock (backup, snapshot, migrate …); see its task log. `qm unlock VMID` if it is stale.",
+    "The VM's config carries a lock: backup, snapshot, migrate …",
+    "Wait for the task; if none runs, the lock is stale: `qm unlock VMID` on the node.",
 )
 VM_GONE = _advice(
     "vm-gone",
     "This machine no longer exists on the cluster",
     "Tell your teacher or admin; the assignment points to a machine that was removed.",
-    "Proxmox knows no such VMID on that node. Remove the assignment or correct the VM's node and VMID.",
+    "Proxmox knows no such VMID.",
+    "Correct cluster and VMID on the portal's page of VMs, or remove the VM there with its assignments.",
 )
 VM_KIND_UNSUPPORTED = _advice(
     "vm-kind-unsupported",
     "This kind of machine has no picture console here",
     "Tell your admin: this machine is a container.",
-    "An LXC container's vncproxy does not work through pvesh (it has no background flag and times out after 25 s).",
+    "It is an LXC container, whose vncproxy does not work through pvesh: it blocks for 25 s, then fails.",
+    "Assign a QEMU VM instead.",
 )
 
 # The node and the way to it.
@@ -59,56 +69,65 @@ NODE_OFFLINE = _advice(
     "node-offline",
     "The machine's host is not answering",
     ASK_ADMIN,
-    "The node that holds the VM is offline, or pvesh hung on its way to it. Check the node, and corosync's quorum.",
+    "The node that holds the VM is offline, or pvesh hung on its way to it.",
+    "Look at the node, and at the cluster's quorum: `pvecm status` on another node.",
 )
 SSH_REFUSED = _advice(
     "ssh-refused",
     "The lab's cluster cannot be reached",
     ASK_ADMIN,
-    "No SSH connection to PROXMOX_SSH_HOST:PROXMOX_SSH_PORT. Is sshd running there, and does a firewall stand between?",
+    "No SSH connection to PROXMOX_SSH_HOST:PROXMOX_SSH_PORT.",
+    "Is the address right, is sshd running there, does a firewall stand between? Try: ssh -p PORT USER@HOST true.",
 )
 SSH_AUTH = _advice(
     "ssh-auth",
     "The lab's cluster does not accept the portal's key",
     ASK_ADMIN,
-    "sshd refused PROXMOX_SSH_KEY_PATH for PROXMOX_SSH_USER. Put the public key into that user's authorized_keys.",
+    "sshd refused the key of PROXMOX_SSH_KEY_PATH for PROXMOX_SSH_USER, or the file is no usable key.",
+    "Put the public key into that user's authorized_keys: ssh-copy-id -i KEY.pub USER@HOST. It has no passphrase.",
 )
 SSH_HOST_KEY = _advice(
     "ssh-host-key",
     "The lab's cluster shows an unknown identity",
     ASK_ADMIN,
-    "The host key is not the one in PROXMOX_SSH_KNOWN_HOSTS (or not in it). If the host was reinstalled, replace the "
-    "line: ssh-keyscan -p PORT HOST, and compare the fingerprint at the host itself.",
+    "The host's key is not the one in PROXMOX_SSH_KNOWN_HOSTS (or PROXMOX_SSH_HOST_KEY), or the file has no line for "
+    "this host and port. Either the host was reinstalled, or something else answers in its place.",
+    "Compare the fingerprint at the host itself; if it is the host's, replace the line: ssh-keyscan -p PORT HOST.",
 )
 SSH_BUSY = _advice(
     "ssh-busy",
     "Too many consoles are being opened at once",
     "Wait a few seconds and try again.",
-    "Every channel of the SSH pool was taken until the deadline. Raise PROXMOX_SSH_CONNECTIONS, or look at what hangs.",
+    "Every channel of the SSH connections was taken until the deadline.",
+    "Raise PROXMOX_SSH_CONNECTIONS, or look at what hangs on the node.",
 )
 PVESH_TIMEOUT = _advice(
     "pvesh-timeout",
     "The lab's cluster took too long to answer",
     ASK_ADMIN,
-    "pvesh gave no answer within its deadline. Load on the node, no quorum, or a hanging storage are the usual causes.",
+    "pvesh gave no answer within PROXMOX_PVESH_TIMEOUT: load on the node, no quorum, or a storage that hangs.",
+    "On the node: `time pvesh get /version` (0.7 s is normal), `pvecm status`, `pvesm status`.",
 )
 PVESH_FAILED = _advice(
     "pvesh-failed",
     "The lab's cluster refused the request",
     ASK_ADMIN,
-    "pvesh ended with an error; its own words are in the log line with this request id.",
+    "pvesh ended with an error of its own; its words are in the log line with the request id.",
+    "Run the same call on the node as root, and act on what it says.",
 )
 PVESH_MISSING = _advice(
     "pvesh-missing",
     "The lab's cluster is not set up for the portal",
     ASK_ADMIN,
-    "PROXMOX_SSH_USER has no pvesh, or may not run it (it must run as root). Is PROXMOX_SSH_HOST a Proxmox VE node?",
+    "PROXMOX_SSH_USER has no pvesh, or may not run it: it works as root only.",
+    "Set PROXMOX_SSH_HOST to a Proxmox VE node and PROXMOX_SSH_USER to root.",
 )
 NO_FREE_PORT = _advice(
     "no-free-port",
     "All console places on this host are taken",
     "Close consoles you do not need and try again in a moment.",
-    "A Proxmox host has 100 console ports (5900-5999); all are in use. Disconnect idle consoles.",
+    "A Proxmox host has 100 console ports (5900-5999); all are in use.",
+    "End consoles that nobody looks at, Proxmox's own pages included.",
 )
 
 # The ticket and the websocket to Proxmox.
@@ -116,65 +135,77 @@ COOKIE_REFUSED = _advice(
     "cookie-refused",
     "The lab's cluster did not accept the portal's sign-in",
     ASK_ADMIN,
-    "Proxmox answered 401 to the auth cookie twice. Compare the clocks, and whether /etc/pve is writable (quorum).",
+    "Proxmox answered 401 to the auth cookie, also to a fresh one: PROXMOX_HOST is no node of the cluster that "
+    "PROXMOX_SSH_HOST belongs to, the clocks differ, there is no quorum, or PROXMOX_PASSWORD is wrong.",
+    "Let both settings name the same node; compare `date -u` on both machines; `pvecm status`.",
 )
 TICKET_REFUSED = _advice(
     "ticket-refused",
     "The lab's cluster did not accept the console ticket",
     ASK_ADMIN,
-    "401 invalid PVEVNC ticket: PROXMOX_HOST is not the host that PROXMOX_SSH_HOST names, or the clocks differ by "
-    "more than 40 s, or the cookie's user is not root@pam.",
+    "401 invalid PVEVNC ticket: PROXMOX_HOST is not the host that PROXMOX_SSH_HOST names, or the nodes' clocks differ "
+    "(a ticket lives 40 s), or the cookie's user is not root@pam.",
+    "Let both settings name the same node; `timedatectl` on every node; leave PROXMOX_USER at root@pam.",
 )
 PERMISSION_DENIED = _advice(
     "permission-denied",
     "The portal may not open this machine's console",
     ASK_ADMIN,
     "Proxmox answered 403: the user of the cookie lacks VM.Console on the VM.",
+    "Use root@pam (the default), or give that user the privilege under Datacenter → Permissions.",
 )
 TLS_MISMATCH = _advice(
     "tls-mismatch",
     "The lab's cluster shows a certificate that the portal does not trust",
     ASK_ADMIN,
-    "The certificate on port 8006 is neither the pinned one nor signed by the cluster's or a system CA for this name. "
-    "Compare PROXMOX_TLS_FINGERPRINT with: "
-    "openssl s_client -connect HOST:8006 | openssl x509 -noout -fingerprint -sha256",
+    "The certificate on port 8006 is not the one of PROXMOX_TLS_FINGERPRINT, or, where none is set, is not signed by "
+    "the cluster's CA or one of the system's for the name in PROXMOX_HOST.",
+    "Compare with the node's own (/etc/pve/local/pve-ssl.pem), and set the fingerprint if they agree: "
+    "openssl s_client -connect HOST:8006 </dev/null | openssl x509 -noout -fingerprint -sha256",
 )
 API_UNREACHABLE = _advice(
     "api-unreachable",
     "The lab's cluster does not answer on its web port",
     ASK_ADMIN,
-    "No TCP connection to PROXMOX_HOST (port 8006 unless told). Is pveproxy running? Does a firewall stand between?",
+    "No TCP connection to PROXMOX_HOST.",
+    "Is the port right (8006), is pveproxy running (`systemctl status pveproxy`), does a firewall stand between?",
 )
 UPGRADE_FAILED = _advice(
     "upgrade-failed",
     "The lab's cluster did not open the console",
     ASK_ADMIN,
-    "Proxmox answered the websocket request with an unexpected status; it is in the log line with this request id.",
+    "Proxmox answered the websocket request with an unexpected status; it is in the log line with the request id.",
+    "`journalctl -u pveproxy` on the node. A proxy before port 8006 that passes no websockets shows here too.",
 )
 UPSTREAM_SILENT = _advice(
     "upstream-silent",
     "The machine's screen did not answer",
     "Try again. If it stays, ask your teacher to restart the machine.",
-    "Proxmox gave no answer within the handshake limit: the console's port was already used or had expired "
-    "(pveproxy then stays silent for ever), or QEMU is stuck.",
+    "No answer within CONSOLE_HANDSHAKE_TIMEOUT. pveproxy stays silent for ever when nothing listens on the console's "
+    "port: PROXMOX_HOST is another node than the one where pvesh ran, or the port was used or has expired (10 s) on "
+    "an overloaded node. Or QEMU is stuck.",
+    "Let PROXMOX_HOST and PROXMOX_SSH_HOST name the same node, then try again; `qm status VMID --verbose` on the node.",
 )
 UPSTREAM_CLOSED = _advice(
     "upstream-closed",
     "The machine closed its screen",
     "It was probably switched off or restarted. Open the console again when it runs.",
-    "A bare TCP close from Proxmox: the VM stopped or migrated, or qm vncproxy left.",
+    "A bare TCP close from Proxmox: the VM stopped, restarted or migrated, or pveproxy was restarted.",
+    "Try again when the VM runs; its task log on the node says what happened.",
 )
 VNC_AUTH_FAILED = _advice(
     "vnc-auth-failed",
     "The machine's screen refused the portal's password",
     "Try again.",
     "QEMU refused the VNC password: another viewer (Proxmox's own UI) opened the same VM in the same second.",
+    "Try again.",
 )
 VNC_PROTOCOL = _advice(
     "vnc-protocol",
     "The machine's screen speaks an unknown protocol",
     ASK_ADMIN,
-    "What answered is not RFB 3.8 with VNC authentication. Is a proxy in between, or the display set to SPICE only?",
+    "What answered is not RFB 3.8 with VNC authentication: a proxy in between, or a display that is not VNC.",
+    "Set the VM's Display to Default, Standard VGA or VirtIO-GPU.",
 )
 
 # Why a console that was open has ended.
@@ -221,14 +252,19 @@ TOO_MANY_CONSOLES = _advice(
     "Too many consoles are open",
     "Close consoles you do not need and try again.",
     "CONSOLE_MAX or CONSOLE_MAX_PER_USER is reached.",
+    "Close some, or raise the limit.",
 )
 INTERNAL = _advice(
     "internal",
     "Something went wrong in the portal",
     ASK_ADMIN,
-    "An unexpected error; the traceback is in the log with this request id.",
+    "An unexpected error; the traceback is in the log with the request id.",
+    "Please report it with the traceback.",
 )
 
+
+# Only a symptom: the cluster may know better what is wrong with the machine.
+UNCLEAR = frozenset({UPSTREAM_SILENT, UPSTREAM_CLOSED, UPGRADE_FAILED, PVESH_TIMEOUT, PVESH_FAILED})
 
 # Trying again by itself may help: the page does so, with growing pauses.
 PASSING = frozenset(

@@ -18,9 +18,14 @@ def test_every_problem_has_words_for_everybody(code: str) -> None:
     assert len(code) <= 64, "console_sessions.end_reason holds no more"
     assert advice.title, "what happened"
     assert not advice.title.endswith("."), "a headline"
-    for words in (advice.user, advice.admin):
+    for words in (advice.user, advice.cause, advice.mend or advice.user, advice.admin):
         assert words.endswith((".", "?", "-sha256")), f"{code}: a sentence, or a command to copy"
         assert "\n" not in words
+
+
+def test_what_keeps_a_console_from_opening_can_be_mended() -> None:
+    ended = list(CATALOGUE).index(problems.SIGNED_OUT)  # from there on: why an open console has ended
+    assert [code for code in list(CATALOGUE)[:ended] if not CATALOGUE[code].mend] == []
 
 
 def test_every_code_is_a_constant_of_its_name() -> None:

@@ -9,7 +9,7 @@ from cyberlab import problems
 from cyberlab.console.upstream import Target
 from cyberlab.db.models import Vm
 from cyberlab.problems import Problem
-from cyberlab.proxmox.cluster import Cluster
+from cyberlab.proxmox.cluster import Cluster, ConsoleTicket
 
 
 class VmSource:
@@ -28,23 +28,27 @@ class VmSource:
         """A ticket and what it takes to dial it; raise Problem."""
         # The cookie first: from the ticket on, Proxmox waits ten seconds for the connection.
         self._cookie = await self._cluster.auth_cookie()
+        return await self.target_for(await self.ticket(), self._cookie)
+
+    async def ticket(self) -> ConsoleTicket:
+        """A ticket from wherever the machine is now; raise Problem."""
         try:
-            return await self._ticket()
+            return await self._cluster.console_ticket(self._node, self._kind, self._vmid)
         except Problem as problem:
             if problem.code != problems.VM_GONE or not await self._find_again():
                 raise
-        return await self._ticket()
+        return await self._cluster.console_ticket(self._node, self._kind, self._vmid)
 
-    async def _ticket(self) -> Target:
+    async def target_for(self, ticket: ConsoleTicket, cookie: str) -> Target:
+        """What it takes to dial with that ticket; raise Problem."""
         cluster = self._cluster
-        ticket = await cluster.console_ticket(self._node, self._kind, self._vmid)
         trust = await cluster.tls(ticket)
         address = urlsplit(cluster.settings.host)
         return Target(
             host=address.hostname or "",
             port=address.port or 443,
             resource=cluster.websocket_path(self._node, self._kind, self._vmid, ticket),
-            headers=(("Cookie", f"PVEAuthCookie={self._cookie}"),),
+            headers=(("Cookie", f"PVEAuthCookie={cookie}"),),
             vnc_password=ticket.password,
             context=trust.context,
             server_names=trust.server_names,
