@@ -33,7 +33,7 @@ class Form:
 
     def fail(self, name: str, message: str) -> None:
         """Note what is wrong with a field; the first message stays."""
-        self.errors.setdefault(name, message[:1].upper() + message[1:].rstrip(".") + ".")
+        self.errors.setdefault(name, sentence(message))
 
     def conflict(self, conflict: Conflict) -> None:
         """Note what the database refused."""
@@ -80,6 +80,11 @@ class Form:
     def flag(self, name: str) -> bool:
         """Whether a box is ticked."""
         return self.values.get(name, "") == "1"
+
+
+def sentence(message: str) -> str:
+    """A message as a sentence of its own."""
+    return message[:1].upper() + message[1:].rstrip(".") + "."
 
 
 def moment_value(moment: datetime | None) -> str:

@@ -6,6 +6,7 @@ from cyberlab.auth import passwords
 from cyberlab.auth.base import SignedIn
 from cyberlab.db.users import NAME_LIMIT
 from cyberlab.handlers.base import HOMES, BaseHandler, public, signed_in
+from cyberlab.handlers.forms import sentence
 from cyberlab.handlers.paths import own_path
 from cyberlab.problems import SIGNED_OUT
 
@@ -40,7 +41,7 @@ class LoginHandler(BaseHandler):
         if not username or not password:
             return self._show(next_, username, EMPTY, 401)
         if passwords.too_long(password):
-            return self._show(next_, username, f"{passwords.PasswordTooLong()}.".capitalize(), 401)
+            return self._show(next_, username, sentence(str(passwords.PasswordTooLong())), 401)
         outcome = await self.portal.logins.sign_in(
             username,
             password,

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from cyberlab.console.registry import ConsoleRequest
 from cyberlab.db import logins
 from cyberlab.db.models import utcnow
 from tests.web import PASSWORD, Client, World, text
@@ -45,7 +46,7 @@ async def test_wrong_password_keeps_the_name_and_not_the_password(client: Client
     [
         ("", PASSWORD, "Please give"),
         ("student", "", "Please give"),
-        ("student", "x" * 73, "at most 72 bytes"),
+        ("student", "x" * 73, "A password has at most 72 bytes in UTF-8"),
         ("x" * 100_000, "short", "do not match"),
         ("student\x00", "short", "do not match"),
     ],
@@ -80,8 +81,6 @@ async def test_sign_out_ends_the_login_session_and_its_consoles(client: Client, 
     login = await world.portal.logins.current(world.tokens["student"])
     assert login is not None
     ended: list[str] = []
-    from cyberlab.console.registry import ConsoleRequest
-
     request = ConsoleRequest(login.user_id, "student", login.session_id, world.vms["kali"], "kali")
     stranger = ConsoleRequest(world.users["other"], "other", login.session_id + 99, world.vms["other"], "other")
     with world.portal.registry.entry(request, ended.append), world.portal.registry.entry(stranger, lambda _: 1 / 0):
