@@ -1,0 +1,56 @@
+"""One lab and one browser for all end-to-end tests of a run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import pytest
+from playwright.async_api import ConsoleMessage, Page, async_playwright
+
+from tests import services
+from tests.e2e.lab import PASSWORD, Lab
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A lab with ada (VMs 100, 101, 102), ben, tom (teacher) and ann (admin)."""
+    services.require("sshd")
+    services.require("qemu")
+    made = Lab(tmp_path_factory.mktemp("lab"))
+    yield made
+    made.close()
+
+
+Visit = Callable[[Lab, str], AbstractAsyncContextManager[Page]]
+
+
+@pytest.fixture
+def visit() -> Visit:
+    """Enter with a lab and a name: a Chromium page that this person has signed in on; no CSP violation may occur."""
+    chromium = services.require("chromium")
+
+    @asynccontextmanager
+    async def open_page(lab: Lab, name: str) -> AsyncIterator[Page]:
+        complaints: list[str] = []
+
+        def listen(message: ConsoleMessage) -> None:
+            if "Content Security Policy" in message.text:
+                complaints.append(message.text)
+
+        async with async_playwright() as playwright:
+            browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+            page = await browser.new_page(viewport={"width": 1024, "height": 768})
+            page.set_default_timeout(15_000)
+            page.on("console", listen)
+            page.on("pageerror", lambda error: complaints.append(str(error)))
+            await page.goto(f"{lab.url}/auth/login")
+            await page.fill("[name=username]", name)
+            await page.fill("[name=password]", PASSWORD)
+            await page.click("button[type=submit]")
+            await page.wait_for_url(lambda url: "/auth/login" not in url)
+            yield page
+            await browser.close()
+        assert complaints == []
+
+    return open_page
