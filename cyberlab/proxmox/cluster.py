@@ -10,14 +10,15 @@ from cyberlab import problems
 from cyberlab.blocking import BlockingPool
 from cyberlab.problems import Problem
 from cyberlab.proxmox import cookies, tls
-from cyberlab.proxmox.cookies import CookieCache
+from cyberlab.proxmox.cookies import CookieCache, settings_problems
+from cyberlab.proxmox.flight import Flight
 from cyberlab.proxmox.inventory import Inventory, InventoryCache
-from cyberlab.proxmox.pvesh import ConsoleTicket, Pvesh, TaskStatus, Upid, VmStatus, vm_path
+from cyberlab.proxmox.pvesh import POWER, ConsoleTicket, Pvesh, TaskStatus, Upid, VmStatus, meaning, vm_path
 from cyberlab.proxmox.ssh import SshPool
 from cyberlab.proxmox.tls import Trust
 from cyberlab.settings import ClusterSettings
 
-__all__ = ["Cluster", "ConsoleTicket", "Inventory"]
+__all__ = ["POWER", "Cluster", "ConsoleTicket", "Inventory", "settings_problems"]
 
 _STATUS_SECONDS = 5.0  # for the live state of one VM: a node that is offline would take two minutes
 _POWER_SECONDS = 120.0  # pvesh waits for the task; a shutdown takes up to its own 60 s
@@ -37,7 +38,8 @@ class Cluster:
         self._cookies = CookieCache(self._fetch_cookie)
         self._inventory = InventoryCache(self.pvesh.resources)
         self._ca = ""
-        self._trusts: dict[str, Trust] = {}
+        self._trusts: dict[tuple[str, str], Trust] = {}  # by CA and node
+        self._trust_flights: dict[tuple[str, str], Flight[Trust]] = {}
         self._files = BlockingPool(f"tls-{settings.cluster}", 1)
 
     # --- what there is
@@ -75,7 +77,13 @@ class Cluster:
             return Problem(problems.VM_GONE, f"{self.name}/{vmid} is not in the inventory")
         if found.status == "unknown":
             return Problem(problems.NODE_OFFLINE, f"{found.node} is offline")
-        status = await self.status(found.node, kind, vmid)
+        try:
+            status = await self.status(found.node, kind, vmid)
+        except Problem as problem:
+            if problem.code != problems.PVESH_TIMEOUT:
+                return problem
+            # A node that has just gone offline: the inventory learns of it after minutes, pvesh hangs at once.
+            return Problem(problems.NODE_OFFLINE, f"{found.node} gave no answer within {_STATUS_SECONDS:.0f} s")
         if status.status == "running":
             return None
         if status.lock:
@@ -85,25 +93,44 @@ class Cluster:
     # --- power
 
     async def power(self, node: str, kind: str, vmid: int, action: str) -> None:
-        """start, stop, shutdown, reset or reboot, and wait for the task; raise Problem when it failed.
+        """One of POWER, and wait for its task; raise Problem when that failed.
 
         Exit status 0 of pvesh says that the task was begun; how it ended is asked of the task.
         """
         upid = await self.pvesh.power(node, kind, vmid, action, timeout=_POWER_SECONDS)
         status = await self.wait_task(upid, _POWER_SECONDS)
         if not status.ok:
-            words = status.exit_status.lower()
-            code = problems.VM_LOCKED if "is locked" in words else problems.PVESH_FAILED
-            raise Problem(code, f"{action} of {self.name}/{vmid}: {status.exit_status[:200]}")
+            ended = status.exit_status[:200]
+            raise Problem(meaning(ended), f"{action} of {self.name}/{vmid}: {ended}")
 
     async def start(self, node: str, kind: str, vmid: int) -> None:
-        """Switch a guest on; raise Problem when the task failed."""
+        """Switch a guest on."""
         await self.power(node, kind, vmid, "start")
+
+    async def stop(self, node: str, kind: str, vmid: int) -> None:
+        """Pull a guest's plug."""
+        await self.power(node, kind, vmid, "stop")
+
+    async def shutdown(self, node: str, kind: str, vmid: int) -> None:
+        """Ask a guest to switch itself off; Proxmox waits a minute for that."""
+        await self.power(node, kind, vmid, "shutdown")
+
+    async def reset(self, node: str, kind: str, vmid: int) -> None:
+        """Press a guest's reset button."""
+        await self.power(node, kind, vmid, "reset")
+
+    async def reboot(self, node: str, kind: str, vmid: int) -> None:
+        """Ask a guest to shut down, and start it again."""
+        await self.power(node, kind, vmid, "reboot")
+
+    async def task_status(self, upid: Upid) -> TaskStatus:
+        """How a task is, or ended."""
+        return await self.pvesh.task_status(upid)
 
     async def wait_task(self, upid: Upid, timeout: float) -> TaskStatus:
         """Poll a task until it ends; raise Problem(PVESH_TIMEOUT) after ``timeout`` seconds."""
         until = time.monotonic() + timeout
-        while (status := await self.pvesh.task_status(upid)).running:
+        while (status := await self.task_status(upid)).running:
             if time.monotonic() >= until:
                 raise Problem(problems.PVESH_TIMEOUT, "the task has not ended")
             await asyncio.sleep(_POLL_SECONDS)
@@ -142,28 +169,40 @@ class Cluster:
         if ticket.certificate and ticket.certificate != self._ca:
             self._ca = ticket.certificate
             self._trusts.clear()
-        return await self._trust(ticket.node_host)
+        return await self._trust(self._ca, ticket.node_host)
 
     async def _trust_before_ticket(self) -> Trust:
         """The same before there is a ticket: the node tells its certificates, and with them its name."""
         settings = self.settings
-        node = ""
-        if not (settings.tls_fingerprint or settings.tls_ca_file or settings.tls_insecure_skip_verify):
-            certificates = await self.pvesh.certificates()
-            self._ca, node = certificates.ca, certificates.node
-        return await self._trust(node)
+        if settings.tls_fingerprint or settings.tls_insecure_skip_verify:
+            return await self._trust("", "")
+        certificates = await self.pvesh.certificates()
+        return await self._trust(certificates.ca, certificates.node)
 
-    async def _trust(self, node: str) -> Trust:
-        known = self._trusts.get(node)
-        if known is None:
-            # Reading the system's CAs is the disk's time: not on the loop.
-            known = await self._files.run(_FILES_SECONDS, tls.trust_of, self.settings, self._ca, node)
-            self._trusts[node] = known
-        return known
+    async def _trust(self, ca: str, node: str) -> Trust:
+        key = (ca, node)
+        known = self._trusts.get(key)
+        if known is not None:
+            return known
+
+        async def make() -> Trust:
+            # Reading the system's CAs takes the disk's time: not on the loop, and once for all who wait.
+            try:
+                made = await self._files.run(_FILES_SECONDS, tls.trust_of, self.settings, ca, node)
+            except TimeoutError:
+                raise Problem(problems.INTERNAL, "the certificates could not be read in time") from None
+            finally:
+                self._trust_flights.pop(key, None)
+            self._trusts[key] = made
+            return made
+
+        return await self._trust_flights.setdefault(key, Flight()).join(make)
 
     def close(self) -> None:
-        """End what is in flight and the SSH connections (blocking)."""
+        """End what is in flight and the SSH connections (blocking; called from the loop)."""
         self._cookies.close()
         self._inventory.close()
+        for flight in list(self._trust_flights.values()):
+            flight.close()
         self.ssh.close()
         self._files.close()

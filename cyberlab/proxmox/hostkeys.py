@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
+from pathlib import Path
 
 import paramiko
 
@@ -17,48 +19,103 @@ class HostKeys:
     """The keys that one host may show."""
 
     def __init__(self, settings: ClusterSettings) -> None:
-        """Raises Problem(SSH_HOST_KEY) when the file cannot be read or does not know the host."""
-        self._pin = settings.ssh_host_key.strip()
-        self._name = settings.ssh_host if settings.ssh_port == 22 else f"[{settings.ssh_host}]:{settings.ssh_port}"
-        self._known: dict[str, paramiko.PKey] = {}
-        if self._pin:
-            return
-        known = paramiko.HostKeys()
-        try:
-            known.load(str(settings.ssh_known_hosts))
-        except OSError as error:
-            raise Problem(problems.SSH_HOST_KEY, f"{settings.ssh_known_hosts}: {error.strerror}") from None
-        entry = known.lookup(self._name)
-        if not entry:
-            raise Problem(problems.SSH_HOST_KEY, f"{settings.ssh_known_hosts} does not know {self._name}")
-        self._known = dict(entry)
+        """Raises Problem(SSH_HOST_KEY) when the file cannot be read or does not know the host, or the pin is none."""
+        self._name = name_of(settings.ssh_host, settings.ssh_port)
+        self._fingerprint = ""
+        self._known: list[paramiko.PKey] = []
+        pin = settings.ssh_host_key.strip()
+        if pin.startswith("SHA256:"):
+            self._fingerprint = pin.rstrip("=")
+        elif pin:
+            key = _key(pin.split())
+            if key is None:
+                raise Problem(
+                    problems.SSH_HOST_KEY, "PROXMOX_SSH_HOST_KEY is neither SHA256:… nor a key (ssh-ed25519 AAAA…)"
+                )
+            self._known = [key]
+        else:
+            self._known = _read(settings.ssh_known_hosts, self._name)
 
     def prefer(self, transport: paramiko.Transport) -> None:
         """Ask only for the kinds of key that are known, or a host with several shows one that is not."""
-        kinds = list(self._known)
-        if self._pin and not self._pin.startswith("SHA256:"):
-            kinds = [self._pin.split()[0]]
-        if not kinds:
+        if not self._known:
             return
+        kinds = {key.get_name() for key in self._known}
         options = transport.get_security_options()
         wanted = [name for name in options.key_types if _kind(name) in kinds]
         if not wanted:
-            raise Problem(problems.SSH_HOST_KEY, f"no usable kind of host key among {', '.join(kinds)}")
+            raise Problem(problems.SSH_HOST_KEY, f"no usable kind of host key among {', '.join(sorted(kinds))}")
         options.key_types = wanted
 
     def check(self, key: paramiko.PKey) -> None:
         """Raise Problem(SSH_HOST_KEY) unless the host may show this key."""
-        if self._pin.startswith("SHA256:"):
-            shown = base64.b64encode(hashlib.sha256(key.asbytes()).digest()).decode().rstrip("=")
-            good = hmac.compare_digest(shown, self._pin.removeprefix("SHA256:").rstrip("="))
-        elif self._pin:
-            words = self._pin.split()
-            good = len(words) > 1 and words[0] == key.get_name() and words[1] == key.get_base64()
+        shown = "SHA256:" + base64.b64encode(hashlib.sha256(key.asbytes()).digest()).decode().rstrip("=")
+        if self._fingerprint:
+            good = hmac.compare_digest(shown.encode(), self._fingerprint.encode())
         else:
-            known = self._known.get(key.get_name())
-            good = known is not None and known.asbytes() == key.asbytes()
+            good = any(known.asbytes() == key.asbytes() for known in self._known)
         if not good:
-            raise Problem(problems.SSH_HOST_KEY, f"{self._name} shows another {key.get_name()} key: {key.fingerprint}")
+            raise Problem(problems.SSH_HOST_KEY, f"{self._name} shows another {key.get_name()} key: {shown}")
+
+
+def name_of(host: str, port: int) -> str:
+    """The host's name in known_hosts (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT)."""
+    return host.lower() if port == 22 else f"[{host.lower()}]:{port}"
+
+
+def _read(path: Path | None, name: str) -> list[paramiko.PKey]:
+    """The host's keys in a known_hosts file; several of one kind are all good (a name that moves between nodes)."""
+    if path is None:
+        raise Problem(problems.SSH_HOST_KEY, "neither PROXMOX_SSH_KNOWN_HOSTS nor PROXMOX_SSH_HOST_KEY is set")
+    try:
+        text = path.read_text(errors="replace")
+    except OSError as error:
+        raise Problem(problems.SSH_HOST_KEY, f"{path}: {error.strerror}") from None
+    known, revoked = [], []
+    for line in text.splitlines():
+        words = line.split()
+        marker = words.pop(0) if words and words[0].startswith("@") else ""
+        if len(words) < 3 or words[0].startswith("#") or not _matches(words[0], name):
+            continue
+        key = _key(words[1:])
+        if key is not None and marker == "@revoked":
+            revoked.append(key.asbytes())
+        elif key is not None and not marker:  # @cert-authority: paramiko verifies no host certificates
+            known.append(key)
+    known = [key for key in known if key.asbytes() not in revoked]
+    if not known:
+        raise Problem(problems.SSH_HOST_KEY, f"{path} does not know {name}")
+    return known
+
+
+def _key(words: list[str]) -> paramiko.PKey | None:
+    """A public key from its kind and its base64, None if it is none."""
+    if len(words) < 2:
+        return None
+    try:
+        key: paramiko.PKey = paramiko.PKey.from_type_string(words[0], base64.b64decode(words[1], validate=True))
+    except (paramiko.SSHException, paramiko.pkey.UnknownKeyType, ValueError, IndexError):
+        return None
+    return key
+
+
+def _matches(patterns: str, name: str) -> bool:
+    """Whether a line's first field is for this host: names, wildcards, negations, or one hashed name."""
+    if patterns.startswith("|1|"):
+        _, _, salt, digest = [*patterns.split("|"), "", ""][:4]
+        try:
+            expected = base64.b64decode(digest)
+            return bool(expected) and hmac.digest(base64.b64decode(salt), name.encode(), "sha1") == expected
+        except ValueError:
+            return False
+    found = False
+    for pattern in patterns.lower().split(","):
+        plain = pattern.removeprefix("!")
+        if re.fullmatch(re.escape(plain).replace(r"\*", ".*").replace(r"\?", "."), name):
+            if pattern != plain:
+                return False
+            found = True
+    return found
 
 
 def _kind(algorithm: str) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from cyberlab.proxmox.flight import Flight
 from cyberlab.proxmox.pvesh import Resource
 
 
@@ -26,28 +26,22 @@ class InventoryCache:
         """``fetch`` asks the cluster; it has its own deadline."""
         self._fetch = fetch
         self._asked_at = float("-inf")
-        self._flight: asyncio.Task[Inventory] | None = None
+        self._flight: Flight[Inventory] = Flight()
         self.last: Inventory | None = None
 
     async def get(self, max_age: float) -> Inventory:
-        """An inventory not older than ``max_age`` seconds; whatever ``fetch`` raises."""
+        """An inventory not older than ``max_age`` seconds; whatever ``fetch`` raises, and then ``last`` stays."""
         if self.last is not None and time.monotonic() - self._asked_at <= max_age:
             return self.last
-        if self._flight is None:
-            self._flight = asyncio.create_task(self._renew())
-        return await asyncio.shield(self._flight)
+        return await self._flight.join(self._renew)
 
     async def _renew(self) -> Inventory:
         asked_at, as_of = time.monotonic(), datetime.now(UTC)
-        try:
-            rows = await self._fetch()
-            self.last = Inventory(as_of, {row.vmid: row for row in rows})
-            self._asked_at = asked_at
-            return self.last
-        finally:
-            self._flight = None
+        rows = await self._fetch()
+        self.last = Inventory(as_of, {row.vmid: row for row in rows})
+        self._asked_at = asked_at
+        return self.last
 
     def close(self) -> None:
         """End a call in flight."""
-        if self._flight is not None:
-            self._flight.cancel()
+        self._flight.close()

@@ -15,14 +15,19 @@ from typing import Any
 
 from cyberlab import problems
 from cyberlab.problems import Problem
-from cyberlab.proxmox.ssh import CommandResult, SshPool
+from cyberlab.proxmox.command import CommandResult
+from cyberlab.proxmox.ssh import SshPool
 
 log = logging.getLogger(__name__)
 
 _NODE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
-_UPID = re.compile(r"UPID:([^:\s]+):[0-9A-Fa-f]{8}:[0-9A-Fa-f]{8,9}:[0-9A-Fa-f]{8}:[^:\s]*:[^:\s]*:[^:\s]+:")
-_SECRET = re.compile(r"(?:PVE(?:VNC)?:|.{8}:PVEVNC:)\S+")
+# PVE/Tools.pm, upid_decode; without what has a meaning in a path, as it becomes part of one.
+_UPID = re.compile(
+    r"UPID:([A-Za-z0-9-]+):[0-9A-Fa-f]{8}:[0-9A-Fa-f]{8,9}:[0-9A-Fa-f]{8}:[\w-]+:[^:\s/?#%\"]*:[^:\s/?#%\"]+:"
+)
+_SECRET = re.compile(r".{8}:PVEVNC:\S+|PVE(?:VNC|AuthCookie|APIToken)?[:=]\S+")
 _KINDS = ("qemu", "lxc")
+POWER = ("start", "stop", "shutdown", "reset", "reboot")
 
 # What pvesh says on stderr, and what it means; the first that is found counts.
 _MEANINGS: tuple[tuple[str, str], ...] = (
@@ -30,13 +35,15 @@ _MEANINGS: tuple[tuple[str, str], ...] = (
     (".conf' does not exist", problems.VM_GONE),
     ("is locked (", problems.VM_LOCKED),
     ("not running", problems.VM_STOPPED),
+    ("no quorum", problems.NODE_OFFLINE),
     ("hostname lookup", problems.NODE_OFFLINE),
-    ("no route to host", problems.NODE_OFFLINE),
-    ("connection timed out", problems.NODE_OFFLINE),
+    ("ssh: connect to host", problems.NODE_OFFLINE),  # from there to the VM's node
     ("no such cluster node", problems.NODE_OFFLINE),
+    ("permission denied (publickey", problems.PVESH_FAILED),  # from there to the VM's node: not about our key
     ("please run as root", problems.PVESH_MISSING),
     ("command not found", problems.PVESH_MISSING),
-    ("pvesh: not found", problems.PVESH_MISSING),
+    (": not found", problems.PVESH_MISSING),  # dash: "sh: 1: pvesh: not found"
+    ("can't locate pve", problems.PVESH_MISSING),  # perl's modules
     ("permission denied", problems.PVESH_MISSING),
 )
 
@@ -50,11 +57,14 @@ class Upid:
 
     @classmethod
     def parse(cls, text: object) -> Upid:
-        """Raises Problem(PVESH_FAILED) for what is none."""
-        match = _UPID.fullmatch(text) if isinstance(text, str) else None
-        if match is None:
+        """Raises Problem(PVESH_FAILED) for what holds none.
+
+        The last one counts: of a task on another node, pvesh returns the log and the UPID as one string.
+        """
+        found = list(_UPID.finditer(text)) if isinstance(text, str) else []
+        if not found:
             raise Problem(problems.PVESH_FAILED, "no UPID in the answer")
-        return cls(match[0], match[1])
+        return cls(found[-1][0], found[-1][1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,15 +139,12 @@ class Pvesh:
     ) -> Any:  # fmt: skip
         """Run one pvesh command and return its answer, None for an empty one; raise Problem.
 
-        ``verb``: get, set, create or delete. ``subject``: the node that the call is about.
+        ``verb``: get, set, create or delete. ``subject``: the node that the call is about. ``timeout``: seconds.
         """
-        words = ["pvesh", verb, path]
-        # One word each, so that a value which begins with a dash is no option.
-        words += [f"--{name}={value}" for name, value in (parameters or {}).items()]
-        words += ["--output-format", "json"]
+        line = command_line(verb, path, parameters or {})
         result = await self._ssh.run(
-            shlex.join(words), timeout=timeout or self._timeout, idempotent=verb == "get", subject=subject
-        )
+            line, timeout=timeout or self._timeout, idempotent=verb == "get", subject=subject
+        )  # fmt: skip
         return answer(result)
 
     async def version(self) -> str:
@@ -147,30 +154,30 @@ class Pvesh:
     async def nodes(self) -> dict[str, str]:
         """The cluster's nodes and their status."""
         rows = _rows(await self.call("get", "/nodes"))
-        return {str(row.get("node")): str(row.get("status", "unknown")) for row in rows}
+        return {_text(row, "node"): _text(row, "status") or "unknown" for row in rows if row.get("node")}
 
     async def certificates(self) -> Certificates:
         """The certificates of the node that pvesh runs on."""
         rows = _rows(await self.call("get", "/nodes/localhost/certificates/info"))
-        found = {str(row.get("filename")): row for row in rows}
-        subject = str(found.get("pve-ssl.pem", {}).get("subject", ""))
+        found = {_text(row, "filename"): row for row in rows}
+        subject = _text(found.get("pve-ssl.pem", {}), "subject")
         node = re.search(r"/CN=([A-Za-z0-9-]+)", subject)
-        return Certificates(str(found.get("pve-root-ca.pem", {}).get("pem", "")), node[1] if node else "")
+        return Certificates(_text(found.get("pve-root-ca.pem", {}), "pem"), node[1] if node else "")
 
     async def resources(self) -> list[Resource]:
         """All VMs and containers of the cluster."""
         rows = _rows(await self.call("get", "/cluster/resources", {"type": "vm"}))
-        return [_resource(row) for row in rows if row.get("type") in _KINDS and isinstance(row.get("vmid"), int)]
+        return [_resource(row) for row in rows if row.get("type") in _KINDS and str(row.get("vmid", "")).isdecimal()]
 
     async def status(self, node: str, kind: str, vmid: int, *, timeout: float | None = None) -> VmStatus:
         """One VM's state, asked of its node."""
         path = f"{vm_path(node, kind, vmid)}/status/current"
         row = _dict(await self.call("get", path, subject=node, timeout=timeout))
         return VmStatus(
-            status=str(row.get("status", "unknown")),
-            qmp_status=str(row.get("qmpstatus", "")),
-            lock=str(row.get("lock", "")),
-            name=str(row.get("name", "")),
+            status=_text(row, "status") or "unknown",
+            qmp_status=_text(row, "qmpstatus"),
+            lock=_text(row, "lock"),
+            name=_text(row, "name"),
         )
 
     async def vncproxy(self, node: str, kind: str, vmid: int) -> ConsoleTicket:
@@ -184,8 +191,8 @@ class Pvesh:
         return console_ticket(row)
 
     async def power(self, node: str, kind: str, vmid: int, action: str, *, timeout: float) -> Upid:
-        """start, stop, shutdown, reset or reboot; pvesh waits for the task, whose status tells how it was."""
-        if action not in ("start", "stop", "shutdown", "reset", "reboot"):
+        """One of POWER; pvesh waits for the task, whose status tells how it was. ``timeout``: seconds."""
+        if action not in POWER:
             raise ValueError(action)
         path = f"{vm_path(node, kind, vmid)}/status/{action}"
         return Upid.parse(await self.call("create", path, subject=node, timeout=timeout))
@@ -195,7 +202,7 @@ class Pvesh:
         row = _dict(
             await self.call("get", f"/nodes/{node_name(upid.node)}/tasks/{upid.text}/status", subject=upid.node)
         )
-        return TaskStatus(row.get("status") == "running", str(row.get("exitstatus", "")))
+        return TaskStatus(row.get("status") == "running", _text(row, "exitstatus"))
 
 
 def answer(result: CommandResult) -> Any:
@@ -204,7 +211,8 @@ def answer(result: CommandResult) -> Any:
         raise failure(result.exit, result.stderr)
     if result.stderr.strip():
         log.debug("pvesh warned: %s", _first_line(result.stderr))
-    lines = [line for line in result.stdout.splitlines() if line.strip()]
+    # Not splitlines(): JSON may hold U+2028 and its like unescaped.
+    lines = [line for line in result.stdout.split("\n") if line.strip()]
     if not lines:
         return None  # calls of return type null print nothing
     try:
@@ -213,15 +221,27 @@ def answer(result: CommandResult) -> Any:
         raise Problem(problems.PVESH_FAILED, "the last line of the answer is not JSON") from None
 
 
+def command_line(verb: str, path: str, parameters: dict[str, str]) -> str:
+    """The command for the remote shell; raise ValueError for what no command line can carry."""
+    # One word each, so that a value which begins with a dash is no option.
+    words = ["pvesh", verb, path, *(f"--{name}={value}" for name, value in parameters.items())]
+    line = shlex.join([*words, "--output-format", "json"])
+    if "\0" in line:
+        raise ValueError("a NUL in an argument")
+    line.encode()  # lone surrogates: UnicodeEncodeError is a ValueError
+    return line
+
+
 def failure(exit_status: int, stderr: str) -> Problem:
     """The problem behind a non-zero exit; its detail is pvesh's own first line, without anything secret."""
-    said = _first_line(stderr)
-    lowered = stderr.lower()
-    detail = f"exit {exit_status}: {said}"
-    for words, code in _MEANINGS:
-        if words in lowered:
-            return Problem(code, detail)
-    return Problem(problems.PVESH_MISSING if exit_status in (126, 127) else problems.PVESH_FAILED, detail)
+    usual = problems.PVESH_MISSING if exit_status in (126, 127) else problems.PVESH_FAILED
+    return Problem(meaning(stderr, usual), f"exit {exit_status}: {_first_line(stderr)}")
+
+
+def meaning(text: str, usual: str = problems.PVESH_FAILED) -> str:
+    """The catalogue's code for what pvesh said on stderr, or a task as its exit status; ``usual``: if unknown."""
+    lowered = text.lower()
+    return next((code for words, code in _MEANINGS if words in lowered), usual)
 
 
 def node_name(node: str) -> str:
@@ -233,8 +253,8 @@ def node_name(node: str) -> str:
 
 def vm_path(node: str, kind: str, vmid: int) -> str:
     """The API path of a VM or container; raise ValueError for what cannot be one."""
-    if kind not in _KINDS:
-        raise ValueError(f"no kind of guest: {kind!r}")
+    if kind not in _KINDS or vmid <= 0:
+        raise ValueError(f"no guest: {kind!r} {vmid!r}")
     return f"/nodes/{node_name(node)}/{kind}/{vmid:d}"
 
 
@@ -257,22 +277,28 @@ def console_ticket(row: dict[str, Any]) -> ConsoleTicket:
         ticket=ticket,
         password=(password if isinstance(password, str) and password else ticket)[:8],
         user=user,
-        certificate=str(row.get("cert", "")),
+        certificate=_text(row, "cert"),
     )
 
 
 def _resource(row: dict[str, Any]) -> Resource:
     return Resource(
-        vmid=row["vmid"],
-        kind=str(row["type"]),
-        node=str(row.get("node", "")),
-        status=str(row.get("status", "unknown")),
-        name=str(row.get("name", "")),
-        lock=str(row.get("lock", "")),
-        template=bool(row.get("template", 0)),
-        pool=str(row.get("pool", "")),
-        tags=tuple(tag for tag in str(row.get("tags", "")).split(";") if tag),
+        vmid=int(row["vmid"]),
+        kind=_text(row, "type"),
+        node=_text(row, "node"),
+        status=_text(row, "status") or "unknown",
+        name=_text(row, "name"),
+        lock=_text(row, "lock"),
+        template=_text(row, "template") not in ("", "0"),
+        pool=_text(row, "pool"),
+        tags=tuple(tag for tag in _text(row, "tags").split(";") if tag),
     )
+
+
+def _text(row: dict[str, Any], key: str) -> str:
+    """A field as text, '' for one that is missing or null."""
+    value = row.get(key)
+    return "" if value is None else str(value)
 
 
 def _rows(value: Any) -> list[dict[str, Any]]:

@@ -1,0 +1,109 @@
+"""One command on one channel of an SSH connection (blocking; on the pool's threads)."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import time
+from dataclasses import dataclass, field
+
+import paramiko
+
+from cyberlab import problems
+from cyberlab.problems import Problem
+
+OUTPUT_LIMIT = 8 << 20  # bytes of one stream
+_OPEN_SECONDS = 5.0  # sshd opens a channel at once; one that does not is no longer there
+_CHUNK = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """What a command on the node said; the streams are never mixed."""
+
+    exit: int
+    stdout: str = field(repr=False)  # may hold tickets
+    stderr: str = field(repr=False)
+
+
+class DeadTransport(Exception):
+    """The connection broke under the command."""
+
+    def __init__(self, reason: str, *, sent: bool) -> None:
+        """``sent``: the command had been sent, so that nobody knows whether it ran."""
+        super().__init__(reason)
+        self.sent = sent
+
+
+class ChannelRefused(Exception):
+    """sshd opens no further channel on this connection (MaxSessions)."""
+
+
+class Abandoned(Exception):
+    """The deadline came first. sshd goes on counting the command as a session until it ends by itself."""
+
+
+def execute(transport: paramiko.Transport, command: str, until: float) -> CommandResult:
+    """Run ``command`` until ``until`` (monotonic); raise DeadTransport, ChannelRefused, Abandoned, Problem."""
+    channel = _open(transport, until)
+    try:
+        # Waits for sshd's word without a deadline of its own: the pool cuts the connection if it does not come.
+        channel.exec_command(command)
+        channel.shutdown_write()
+        return _drain(transport, channel, until)
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        if time.monotonic() >= until:
+            raise Abandoned from None
+        raise DeadTransport(str(error) or type(error).__name__, sent=True) from None
+    finally:
+        with contextlib.suppress(Exception):
+            channel.close()
+
+
+def _open(transport: paramiko.Transport, until: float) -> paramiko.Channel:
+    began = time.monotonic()
+    limit = min(_OPEN_SECONDS, until - began)
+    if limit <= 0:
+        raise Problem(problems.PVESH_TIMEOUT, "the deadline had passed before the command could be sent")
+    try:
+        return transport.open_session(timeout=limit)
+    except paramiko.ChannelException as error:
+        raise ChannelRefused(error.text) from None
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        # paramiko keeps one exception for all channels: of several refused at once, only one hears of it as such.
+        if transport.is_active() and time.monotonic() - began < limit:
+            raise ChannelRefused(str(error)) from None
+        if transport.is_active() and limit < _OPEN_SECONDS:
+            raise Abandoned from None  # too little time to call the connection dead
+        raise DeadTransport(str(error) or type(error).__name__, sent=False) from None
+
+
+def _drain(transport: paramiko.Transport, channel: paramiko.Channel, until: float) -> CommandResult:
+    """Read both streams as they come: a full window on either stops the command for ever."""
+    waiter = select.poll()
+    waiter.register(channel.fileno(), select.POLLIN)  # readable while either stream has bytes, and from their end on
+    out, err = bytearray(), bytearray()
+    while True:
+        ended = channel.eof_received or channel.closed  # asked before reading: what comes with the end is read still
+        while channel.recv_ready() or channel.recv_stderr_ready():
+            if channel.recv_ready():
+                out += channel.recv(_CHUNK)
+            if channel.recv_stderr_ready():
+                err += channel.recv_stderr(_CHUNK)
+            if max(len(out), len(err)) > OUTPUT_LIMIT:
+                raise Problem(problems.PVESH_FAILED, f"the command printed more than {OUTPUT_LIMIT >> 20} MiB")
+            if time.monotonic() >= until:
+                raise Abandoned
+        if ended:
+            break
+        left = until - time.monotonic()
+        if left <= 0:
+            raise Abandoned
+        waiter.poll(left * 1000)
+    if not channel.status_event.wait(max(0.0, until - time.monotonic())):
+        raise Abandoned
+    if channel.exit_status < 0:
+        if not transport.is_active():
+            raise DeadTransport("closed before the exit status came", sent=True)
+        raise Problem(problems.PVESH_FAILED, "the command ended without an exit status (killed?)")
+    return CommandResult(channel.exit_status, out.decode(errors="replace"), err.decode(errors="replace"))

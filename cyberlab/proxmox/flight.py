@@ -1,0 +1,50 @@
+"""One call in flight for any number of waiters."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, TypeVar
+
+from cyberlab import problems
+from cyberlab.problems import Problem
+
+T = TypeVar("T")
+
+
+class Flight(Generic[T]):
+    """Joins callers to the call that is on its way already."""
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[T] | None = None
+        self._closed = False
+
+    async def join(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """What ``call`` returns or raises, made once for all who ask meanwhile; it has its own deadline."""
+        if self._closed:
+            raise Problem(problems.SHUTTING_DOWN)
+        if self._task is None:
+            self._task = asyncio.create_task(call())
+            self._task.add_done_callback(self._landed)
+        task = self._task
+        try:
+            # Shielded: a browser that goes away must not take the answer from everybody else who waits for it.
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            waiter = asyncio.current_task()
+            if task.cancelled() and waiter is not None and not waiter.cancelling():
+                # Not this caller was cancelled, but the call: by close().
+                raise Problem(problems.SHUTTING_DOWN) from None
+            raise
+
+    def _landed(self, task: asyncio.Task[T]) -> None:
+        if self._task is task:
+            self._task = None
+        if not task.cancelled():
+            task.exception()  # retrieved, also when nobody waits any more
+
+    def close(self) -> None:
+        """End the call in flight and take no more."""
+        self._closed = True
+        if self._task is not None:
+            self._task.cancel()
