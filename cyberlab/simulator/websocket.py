@@ -69,7 +69,7 @@ class Relay:
         self._client_reader, self._client = client
         self._guest_reader, self._guest = guest
         self._options = options
-        self._moved = time.monotonic()
+        self.moved = time.monotonic()  # when the last byte of RFB passed, in either direction
         self.wedged = ""
 
     @property
@@ -99,7 +99,7 @@ class Relay:
             while True:
                 opcode, payload = await read_frame(self._client_reader)
                 if opcode in (1, 2):
-                    self._moved = time.monotonic()
+                    self.moved = time.monotonic()
                     self._guest.write(payload)
                     if self._guest.transport.get_write_buffer_size() > self._options.guest_buffer:
                         return
@@ -120,8 +120,8 @@ class Relay:
 
     async def _to_client(self) -> None:
         with contextlib.suppress(ConnectionError):
-            while data := await self._guest_reader.read(CHUNK):
-                self._moved = time.monotonic()
+            while (data := await self._guest_reader.read(CHUNK)) and not self._client.is_closing():
+                self.moved = time.monotonic()
                 for start in range(0, len(data), MAX_PAYLOAD):
                     self._client.write(server_frame(2, data[start : start + MAX_PAYLOAD]))
                 # No drain: pveproxy never stops reading for a client that does not ("todo" in AnyEvent.pm).
@@ -132,7 +132,7 @@ class Relay:
     async def _idle(self) -> None:
         """``qm vncproxy`` leaves after 15 minutes without a byte; websocket pings do not reach it."""
         while True:
-            left = self._moved + self._options.idle_exit - time.monotonic()
+            left = self.moved + self._options.idle_exit - time.monotonic()
             if left <= 0:
                 return
             await asyncio.sleep(left)

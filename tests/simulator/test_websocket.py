@@ -155,14 +155,18 @@ async def test_pings_do_not_keep_a_console(make_cluster: MakeCluster) -> None:
 
 
 @pytest.mark.gen_test
-async def test_an_rfb_message_keeps_a_console(make_cluster: MakeCluster) -> None:
-    cluster = await make_cluster(options=Options(idle_exit=0.3))
+async def test_only_rfb_counts_as_life(cluster: SimulatedCluster) -> None:
     connection, viewer = await _viewing(cluster)
-    for _ in range(8):
-        viewer.request(incremental=True)
-        await asyncio.sleep(0.1)
+    viewer.request(incremental=False)
+    assert await viewer.update()
+    before = _relay(cluster).moved
+    connection.send(b"", 9)
+    assert await connection.frame() == (10, b"")
+    assert _relay(cluster).moved == before
+    viewer.request(incremental=True)
     viewer.key(ord("k"))
     assert await viewer.update()
+    assert _relay(cluster).moved > before
     await connection.close()
 
 
