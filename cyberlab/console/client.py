@@ -94,7 +94,7 @@ class ClientLink(asyncio.BufferedProtocol):
         """It has caught up."""
         self._full = False
         pong, self._pong = self._pong, b""
-        if pong and not self.ending:
+        if pong:
             self.send(pong)
         if self.relay is not None:
             self.relay.client_full(False)
@@ -150,7 +150,7 @@ class ClientLink(asyncio.BufferedProtocol):
             pong = frames.server_frame(frames.PONG, event.payload)
             if self._full:
                 self._pong = pong  # it does not read: answers must not pile up, and the newest will do (5.5.3)
-            elif not self.ending:
+            else:
                 self.send(pong)
         elif event.opcode == frames.CLOSE:
             if self.ending:
@@ -185,8 +185,8 @@ class ClientLink(asyncio.BufferedProtocol):
 
     def send(self, frame: bytes) -> None:
         """Send a whole frame of our own: now, or as soon as Proxmox's current frame has ended."""
-        if self.lost:
-            return
+        if self.lost or self.ending:
+            return  # nothing follows our close frame
         if self.tracker is None or self.tracker.between:
             self.transport.write(frame)
         else:
@@ -200,13 +200,12 @@ class ClientLink(asyncio.BufferedProtocol):
 
     def send_event(self, **event: object) -> None:
         """Tell the page something beside the picture, if it asked for that."""
-        if self.events and not self.ending:
+        if self.events:
             self.send(frames.server_frame(frames.TEXT, json.dumps(event, ensure_ascii=False).encode()))
 
     def ping(self) -> None:
         """Ask whether the browser is there, and keep proxies in between from dropping a quiet connection."""
-        if not self.ending:
-            self.send(frames.server_frame(frames.PING, b""))
+        self.send(frames.server_frame(frames.PING, b""))
 
     @property
     def waiting(self) -> bool:

@@ -249,8 +249,8 @@ class FrameTracker:
     def track(self, data: memoryview, size: int) -> int:
         """Follow ``data[:size]``, which begins where the last call ended; return how many bytes to pass on.
 
-        Fewer than ``size`` means that a control frame or an incomplete header begins there. ``header`` is empty when
-        this is called. Raises FrameError for what a server may not send (masked, reserved bits, unknown opcodes).
+        Fewer than ``size`` means that an incomplete header begins there, or what is none of a data frame: see
+        ``complete_control``. ``header`` is empty when this is called.
         """
         position = self.remaining
         while position < size:
@@ -280,20 +280,25 @@ class FrameTracker:
 
     @staticmethod
     def _unusual(first: int, length: int) -> bool:
-        """Whether a control frame begins here; raises FrameError for what must not be."""
-        opcode = first & _OPCODE
-        if length & _MASKED or first & _RSV or opcode > PONG or BINARY < opcode < CLOSE:
-            raise FrameError(1002, f"frame header {first:02x}{length:02x} from the server")
-        return opcode >= CLOSE
+        """Whether something other than a data frame begins here: a control frame, or what a server may not send."""
+        return bool(first & _RSV or length & _MASKED or first & _OPCODE > BINARY)
 
 
 def complete_control(data: bytes) -> tuple[Control, int] | None:
-    """The control frame that ``data`` begins with, and its size; None while it is incomplete or is a data frame."""
-    if len(data) < 2 or data[0] & _OPCODE < CLOSE:
+    """The control frame that ``data`` begins with, and its size; None while it is incomplete or is a data frame.
+
+    Raises FrameError for what a server may not send (masked, reserved bits, unknown opcodes, long control frames).
+    """
+    if len(data) < 2:
         return None
-    size = data[1]
-    if size > MAX_CONTROL or not data[0] & _FIN:
+    first, size = data[0], data[1]
+    opcode = first & _OPCODE
+    if size & _MASKED or first & _RSV or opcode > PONG or BINARY < opcode < CLOSE:
+        raise FrameError(1002, f"frame header {first:02x}{size:02x} from the server")
+    if opcode < CLOSE:
+        return None
+    if size > MAX_CONTROL or not first & _FIN:
         raise FrameError(1002, "control frame is fragmented or too long")
     if len(data) < 2 + size:
         return None
-    return Control(data[0] & _OPCODE, data[2 : 2 + size]), 2 + size
+    return Control(opcode, data[2 : 2 + size]), 2 + size

@@ -37,6 +37,7 @@ class Relay(RelayEnd):
         self._to_client: Any = client.transport
         self._to_upstream: Any = upstream.transport
         self._over = False
+        self._resting: asyncio.Future[None] | None = None
         self.detail = ""  # one line for the log
         self.close_code = 4000
 
@@ -65,11 +66,7 @@ class Relay(RelayEnd):
         if self._over or tracker.header or self.client.waiting:
             self._carefully(bytes(tracker.header) + bytes(view[:size]))
             return
-        try:
-            passed = tracker.track(view, size)
-        except FrameError as error:
-            self._end(problems.UPSTREAM_CLOSED, str(error))
-            return
+        passed = tracker.track(view, size)
         if passed == size:
             self.bytes_to_client += size
             self._to_client.write(transports.lasting(view[:size]))
@@ -107,10 +104,14 @@ class Relay(RelayEnd):
         """Between two frames: send what waits; whether there is nothing more to do."""
         if self.client.waiting:
             self.client.fill_gap()
+        if self._over:
+            self._at_rest()
         return self._over or not data
 
     def _control(self, control: frames.Control) -> None:
         if control.opcode == frames.PING:
+            if self.upstream_full:
+                return  # it does not read: answers must not pile up
             self._to_upstream.write(frames.client_frame(frames.PONG, control.payload))
         elif control.opcode == frames.CLOSE:
             self._end(problems.UPSTREAM_CLOSED)
@@ -129,6 +130,7 @@ class Relay(RelayEnd):
     def upstream_lost(self) -> None:
         """Proxmox closed the connection: that is how a console ends there."""
         self._end(problems.UPSTREAM_CLOSED)
+        self._at_rest()
 
     # --- browser -> Proxmox
 
@@ -167,6 +169,7 @@ class Relay(RelayEnd):
     def client_lost(self) -> None:
         """The browser has gone."""
         self._end("closed")
+        self._at_rest()
 
     # --- upkeep and the end
 
@@ -186,10 +189,20 @@ class Relay(RelayEnd):
         """End the console from outside: a sign-out, an unassignment, a shutdown."""
         self._end(code)
 
+    async def rest(self) -> None:
+        """After the end: wait until Proxmox's current frame has ended, for ours to follow; give it a deadline."""
+        if not (self._tracker.between or self.upstream.lost or self.client.lost):
+            self._resting = self._loop.create_future()
+            await self._resting
+
+    def _at_rest(self) -> None:
+        if self._resting is not None and not self._resting.done():
+            self._resting.set_result(None)
+
     @property
     def frame_is_cut(self) -> bool:
-        """Whether Proxmox went away in the middle of a frame: no frame of ours can follow."""
-        return self.upstream.lost and not self._tracker.between
+        """Whether it has ended in the middle of a frame of Proxmox's: no frame of ours can follow."""
+        return not self._tracker.between
 
     def _end(self, code: str, detail: str = "", *, close_code: int = 4000) -> None:
         """Say why it ended, once. What Proxmox still sends only finishes the frame it is in the middle of."""

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from cyberlab import problems
 from cyberlab.console import rfb, transports
-from cyberlab.console.client import WENT_AWAY, ClientClosed, ClientLink
+from cyberlab.console.client import CLOSE_GRACE, WENT_AWAY, ClientClosed, ClientLink
 from cyberlab.console.registry import ConsoleRequest, Full, LiveConsole, Registry
 from cyberlab.console.relay import Relay
 from cyberlab.console.upstream import Target, UpstreamLink, dial
@@ -111,9 +111,8 @@ class Gateway:
         """End every console with a reason; drop those that have not gone after ``grace`` seconds."""
         self.registry.draining = True
         self.registry.end(problems.SHUTTING_DOWN, lambda request: True)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(grace):
-                await self.registry.wait_empty()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace)
         for task in list(self._tasks):
             task.cancel()
         if self._tasks:
@@ -139,13 +138,18 @@ class ConsoleSession:
         """Open, relay, end; nothing is raised but the cancellation of the whole."""
         self._task = asyncio.current_task()
         self._client.on_lost = self._client_lost
-        row: int | None = None
+        row: asyncio.Future[int] | None = None
         reason, detail, close_code = problems.INTERNAL, "", 4000
         try:
             if self._client.lost:
-                return
+                raise ClientClosed
+            if self._gateway.registry.draining:
+                raise Problem(problems.SHUTTING_DOWN)
             with self._gateway.registry.entry(self._request, self.end) as live:
-                row = await self._begin_row()
+                row = asyncio.ensure_future(self._gateway.log.opened(self._request))
+                # Not awaited itself: a database that hangs must not take the consoles with it, and a row that is
+                # being written when the browser leaves must be completed all the same.
+                await asyncio.wait({row}, timeout=_LOG_SECONDS)
                 reason = await self._console(live)
                 if self._relay is not None:
                     detail, close_code = self._relay.detail, self._relay.close_code
@@ -158,15 +162,19 @@ class ConsoleSession:
         except ClientClosed:
             reason = self._client.end_reason
         except asyncio.CancelledError:
+            reason = self._stop or problems.SHUTTING_DOWN
             if self._stop is None:
                 self._client.abort()
                 raise
-            reason = self._stop
         except Exception:
             log.exception("console of %s failed request=%s", self._request.vm_label, self._request.request_id)
         finally:
+            gone = asyncio.Event()
+            self._client.on_lost = gone.set  # from here on it cannot break off what completes the row
             self._say_goodbye(reason, close_code)
             await self._end_row(row, reason, detail)
+            if not self._client.lost:
+                await gone.wait()  # ClientLink.close and abort see to it
 
     def end(self, code: str) -> None:
         """End this console, whatever it is doing; ``code`` is one of problems."""
@@ -178,7 +186,7 @@ class ConsoleSession:
 
     def _client_lost(self) -> None:
         if self._relay is None:
-            self.end(WENT_AWAY)
+            self.end(self._client.end_reason)
 
     async def _console(self, live: LiveConsole) -> str:
         upstream = await self._connect()
@@ -227,6 +235,8 @@ class ConsoleSession:
             raise
 
     async def _run_relay(self, upstream: UpstreamLink) -> str:
+        if self._client.lost or self._client.ending:
+            raise ClientClosed
         limits = self._gateway.limits
         self._relay = relay = Relay(self._client, upstream, view_only=self._request.view_only)
         client = self._client
@@ -241,7 +251,11 @@ class ConsoleSession:
         forget = self._gateway.wheel.add(look)
         try:
             relay.start()
-            return await relay.ended
+            reason = await relay.ended
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_GRACE):
+                    await relay.rest()
+            return reason
         finally:
             forget()
 
@@ -262,7 +276,7 @@ class ConsoleSession:
         if client.lost:
             return
         if relay is not None and relay.frame_is_cut:
-            # Proxmox went away within a frame; the page then asks what happened.
+            # Nothing can follow within a frame; the page then asks what happened.
             client.abort()
             return
         if reason != WENT_AWAY:
@@ -274,16 +288,7 @@ class ConsoleSession:
             )  # fmt: skip
         client.close(close_code if reason != WENT_AWAY else 1000, reason)
 
-    async def _begin_row(self) -> int | None:
-        try:
-            async with asyncio.timeout(_LOG_SECONDS):
-                return await self._gateway.log.opened(self._request)
-        except Exception:
-            # A database that hangs must not take the consoles with it.
-            log.exception("console of %s could not be recorded", self._request.vm_label)
-            return None
-
-    async def _end_row(self, row: int | None, reason: str, detail: str) -> None:
+    async def _end_row(self, row: asyncio.Future[int] | None, reason: str, detail: str) -> None:
         relay = self._relay
         to_client, to_upstream = (relay.bytes_to_client, relay.bytes_to_upstream) if relay else (0, 0)
         log.info(
@@ -294,9 +299,9 @@ class ConsoleSession:
         if row is not None:
             try:
                 async with asyncio.timeout(_LOG_SECONDS):
-                    await self._gateway.log.closed(row, to_client, to_upstream, reason)
+                    await self._gateway.log.closed(await row, to_client, to_upstream, reason)
             except Exception:
-                log.exception("the end of console %d could not be recorded", row)
+                log.exception("console of %s could not be recorded", self._request.vm_label)
 
 
 async def greet(client: ClientLink) -> None:
