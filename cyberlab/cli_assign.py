@@ -55,22 +55,15 @@ def add_commands(commands: Parsers) -> None:
 
 def _add_pair(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("user", metavar="USER")
-    parser.add_argument("vm", type=_reference, metavar="CLUSTER/VMID", help="for example pve/100")
+    parser.add_argument("vm", type=reference, metavar="CLUSTER/VMID", help="for example pve/100")
 
 
 def reference(text: str) -> tuple[str, int]:
-    """Read ``pve/100``; raise CommandError."""
+    """Read ``pve/100``; raise argparse.ArgumentTypeError."""
     match = _REFERENCE.fullmatch(text)
     if match is None:
-        raise CommandError(f"“{text}” is not CLUSTER/VMID, for example pve/100")
+        raise argparse.ArgumentTypeError(f"“{text}” is not CLUSTER/VMID, for example pve/100")
     return match[1], int(match[2])
-
-
-def _reference(text: str) -> tuple[str, int]:
-    try:
-        return reference(text)
-    except CommandError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _start(text: str) -> datetime:

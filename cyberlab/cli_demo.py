@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from cyberlab import app, settings
 from cyberlab.auth import passwords
+from cyberlab.cli_common import CommandError
 from cyberlab.db import assignments, groups, users, vms
 from cyberlab.db.audit import Actor
 from cyberlab.db.engine import Database
@@ -31,6 +32,7 @@ _ACCOUNTS = (
     ("teacher", Role.TEACHER, "Tom Teacher"),
     ("admin", Role.ADMIN, "Ann Admin"),
 )
+_NODE = "cluster.json"  # in the state directory while a demo runs: where its cluster is, for `check --demo`
 _CLASS = "Network security"
 _STUDENTS, _CLASSES = (100, 101, 102), 105  # VMIDs of the simulated cluster
 _ACTOR = Actor(None, "demo")
@@ -66,8 +68,11 @@ def _simulator(state: Path) -> Iterator[dict[str, Any]]:
     assert process.stdout is not None
     assert process.stdin is not None
     try:
-        yield json.loads(_first_line(process))
+        node = json.loads(_first_line(process))
+        (state / _NODE).write_text(json.dumps(node["environment"]))
+        yield node
     finally:
+        (state / _NODE).unlink(missing_ok=True)
         process.stdin.close()
         try:
             process.wait(10)
@@ -99,13 +104,27 @@ def _configure(state: Path, environment: dict[str, str]) -> settings.Configurati
         "BCRYPT_COST": "10",
         "LOG_LEVEL": "WARNING",  # the address and the accounts stay in sight
     }
-    for name in [name for name in os.environ if name.startswith("PROXMOX_")]:
-        del os.environ[name]  # a real cluster's settings must not mix with the simulated one's
-    os.environ.update(environment)
+    _set_cluster(environment)
     os.environ["SECRET_KEY"] = settings.DEMO_SECRET
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
     return settings.load(production=False, env_file=None)
+
+
+def _set_cluster(environment: dict[str, str]) -> None:
+    for name in [name for name in os.environ if name.startswith("PROXMOX_")]:
+        del os.environ[name]  # a real cluster's settings must not mix with the simulated one's
+    os.environ.update(environment)
+
+
+def load_for_check(state: Path = STATE) -> settings.Configuration:
+    """The settings under which a demo that runs finds its cluster; raise CommandError if none does."""
+    try:
+        environment = json.loads((state / _NODE).read_text())
+    except FileNotFoundError:
+        raise CommandError("no demo runs here; start it with make run, or python server.py demo") from None
+    _set_cluster(environment)
+    return settings.load_for_check(env_file=None)
 
 
 def _accounts(state: Path) -> dict[str, str]:
@@ -135,8 +154,8 @@ def _fill(configuration: settings.Configuration, accounts: dict[str, str], machi
             }
             known = {
                 machine["vmid"]: vms.ensure(
-                    s, _ACTOR, cluster=configuration.clusters[0].cluster, vmid=machine["vmid"], kind=VmKind(machine["kind"]),
-                    node=machine["node"], name=machine["name"],
+                    s, _ACTOR, cluster=configuration.clusters[0].cluster, vmid=machine["vmid"],
+                    kind=VmKind(machine["kind"]), node=machine["node"], name=machine["name"],
                 )
                 for machine in machines
             }  # fmt: skip

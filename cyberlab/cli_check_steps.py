@@ -1,0 +1,205 @@
+"""The steps of `check`, in the order of a console; each is one function, and all share a Walk."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from cyberlab import problems
+from cyberlab.cli_check_certificate import described
+from cyberlab.cli_check_picture import Screen, first_picture, server_init
+from cyberlab.cli_check_report import count
+from cyberlab.console.upstream import Target, UpstreamLink, connect
+from cyberlab.db.models import Vm, VmKind
+from cyberlab.handlers.vm_source import VmSource
+from cyberlab.problems import Problem
+from cyberlab.proxmox.cluster import Cluster, ConsoleTicket, Inventory
+from cyberlab.proxmox.pvesh import Resource
+
+_SSH_SECONDS = 8.0
+_SPARE = 10.0  # seconds that a step has beyond the deadlines of the calls in it
+_CLOCKS = 10  # seconds that two clocks may differ
+_STAMP = re.compile(r"PVEVNC:([0-9A-F]{8})::")
+
+
+@dataclass(slots=True)
+class Walk:
+    """What the steps share: each leaves here what those behind it need."""
+
+    cluster: Cluster
+    vmid: int | None  # None: any that runs
+    patience: float  # seconds for each step of the handshake
+    warnings: list[str] = field(default_factory=list)  # of the step that runs
+    explain: Callable[[], Awaitable[Problem | None]] | None = None  # the cluster's word on the VM, once it is chosen
+    closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    inventory: Inventory = field(init=False)
+    here: str = ""  # the node that SSH leads to, as far as it tells
+    cookie: str = ""
+    source: VmSource = field(init=False)
+    ticket: ConsoleTicket = field(init=False)
+    target: Target = field(init=False)
+    link: UpstreamLink = field(init=False)
+    screen: Screen = field(init=False)
+
+
+async def _ssh(walk: Walk) -> list[str]:
+    settings = walk.cluster.settings
+    await walk.cluster.ssh.run("true", timeout=_SSH_SECONDS, idempotent=True)
+    return [f"{settings.ssh_user}@{settings.ssh_host}:{settings.ssh_port}; host key known, our key accepted"]
+
+
+async def _pvesh(walk: Walk) -> list[str]:
+    return [f"Proxmox VE {await walk.cluster.version()}"]
+
+
+async def _inventory(walk: Walk) -> list[str]:
+    cluster = walk.cluster
+    inventory, nodes, walk.here = await asyncio.gather(
+        cluster.resources(0.0), cluster.pvesh.nodes(), _node_of_ssh(cluster)
+    )
+    walk.inventory = inventory
+    machines = [found for found in inventory.resources.values() if found.kind == "qemu"]
+    running = sum(found.status == "running" for found in machines)
+    offline = sorted(name for name, status in nodes.items() if status != "online")
+    if offline:
+        walk.warnings.append(f"offline: {', '.join(offline)}; no console opens there")
+    containers = len(inventory.resources) - len(machines)
+    return [
+        f"{count(len(machines), 'VM')} ({running} running), {count(containers, 'container')}, "
+        f"{count(len(nodes), 'node')}"
+    ]
+
+
+async def _node_of_ssh(cluster: Cluster) -> str:
+    with contextlib.suppress(Problem):
+        return (await cluster.pvesh.certificates()).node
+    return ""
+
+
+async def _cookie(walk: Walk) -> list[str]:
+    settings = walk.cluster.settings
+    walk.cookie = await walk.cluster.auth_cookie()
+    if settings.password.get_secret_value():
+        return [f"{settings.user} signed in with PROXMOX_PASSWORD"]
+    return ["made over SSH for root@pam"]
+
+
+async def _vm(walk: Walk) -> list[str]:
+    cluster, asked = walk.cluster, walk.vmid
+    vm = _first_running(walk) if asked is None else walk.inventory.resources.get(asked)
+    if vm is None:
+        raise Problem(problems.VM_GONE, f"{cluster.name}/{asked} is not in the inventory")
+    label = f"{cluster.name}/{vm.vmid}"
+    if vm.kind != "qemu":
+        raise Problem(problems.VM_KIND_UNSUPPORTED, f"{label} {vm.name} is an LXC container")
+    if trouble := await cluster.explain(vm.node, vm.kind, vm.vmid):
+        raise trouble
+    if vm.lock:
+        walk.warnings.append(f"{label} is locked ({vm.lock})")
+
+    async def moved(node: str) -> None:
+        walk.warnings.append(f"{label} has just moved to {node}")
+
+    row = Vm(cluster=cluster.name, vmid=vm.vmid, kind=VmKind.QEMU, node=vm.node, name=vm.name)
+    walk.source = VmSource(cluster, row, moved)
+    walk.explain = walk.source.explain
+    chosen = "" if asked is not None else " (chosen here)"
+    return [f"{label} {vm.name} runs on {vm.node}{chosen}"]
+
+
+def _first_running(walk: Walk) -> Resource:
+    """Preferably on the node that SSH leads to, where least stands between."""
+    machines = [found for found in walk.inventory.resources.values() if found.kind == "qemu"]
+    running = [found for found in machines if found.status == "running"]
+    if not running:
+        raise Problem(problems.VM_STOPPED, f"none of the {len(machines)} VMs of {walk.cluster.name} runs")
+    return min(running, key=lambda found: (found.node != walk.here, found.vmid))
+
+
+async def _ticket(walk: Walk) -> list[str]:
+    before = int(time.time())
+    walk.ticket = ticket = await walk.source.ticket()
+    skew = _skew(ticket.ticket, before, time.time())
+    if abs(skew) > _CLOCKS:
+        walk.warnings.append(
+            f"the clock of {ticket.node_host} is {abs(skew)} s {'ahead of' if skew > 0 else 'behind'} this machine's; "
+            "compare both with `timedatectl`"
+        )
+    # Before the hardening, the VNC password was the beginning of the ticket.
+    old = ticket.ticket.startswith("PVEVNC:") and ticket.password == ticket.ticket[: len(ticket.password)]
+    form = "old format, from before April 2026" if old else "new format"
+    return [f"{form}; pvesh ran on {ticket.node_host} and opened port {ticket.port}"]
+
+
+def _skew(ticket: str, before: int, after: float) -> int:
+    """Seconds that the node's clock is ahead; 0 while the ticket's time lies between ``before`` and ``after``."""
+    match = _STAMP.search(ticket)
+    stamp = int(match[1], 16) if match else before
+    return stamp - before if stamp < before else max(0, stamp - int(after))
+
+
+async def _tls(walk: Walk) -> list[str]:
+    walk.target = await walk.source.target_for(walk.ticket, walk.cookie)
+    walk.link = await connect(walk.target)
+    walk.closing.callback(walk.link.abort)
+    certificate = walk.link.transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    said, warnings = described(certificate, walk.ticket, walk.cluster.settings)
+    walk.warnings += warnings
+    return said
+
+
+async def _websocket(walk: Walk) -> list[str]:
+    await walk.link.upgrade(walk.target)
+    return [f"open at {urlsplit(walk.target.resource).path.removeprefix('/api2/json')}"]
+
+
+async def _vnc(walk: Walk) -> list[str]:
+    await walk.link.authenticate(walk.target.vnc_password)
+    return ["the ticket's VNC password accepted"]
+
+
+async def _screen(walk: Walk) -> list[str]:
+    walk.screen = screen = await server_init(walk.link)
+    return [f"{screen.width} × {screen.height}, “{screen.name}”"]
+
+
+async def _pixels(walk: Walk) -> list[str]:
+    picture = await first_picture(walk.link, walk.screen)
+    shows = "all black: its screen may sleep, or show nothing yet" if picture.black else "not black"
+    return [f"{picture.size} bytes in {count(picture.rectangles, 'rectangle')}, {shows}"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step: ``silence`` is what it means when its deadline passes."""
+
+    name: str
+    run: Callable[[Walk], Awaitable[list[str]]]
+    needs: tuple[str, ...]
+    silence: str
+
+    def seconds(self, walk: Walk) -> float:
+        """Its deadline: calls of pvesh end by themselves and say more, so this is the net under them."""
+        if self.silence in (problems.SSH_REFUSED, problems.PVESH_TIMEOUT):
+            return 2 * walk.cluster.settings.pvesh_timeout + _SPARE
+        return walk.patience
+
+
+STEPS = (
+    Step("SSH", _ssh, (), problems.SSH_REFUSED),
+    Step("pvesh", _pvesh, ("SSH",), problems.PVESH_TIMEOUT),
+    Step("inventory", _inventory, ("pvesh",), problems.PVESH_TIMEOUT),
+    Step("auth cookie", _cookie, ("pvesh",), problems.PVESH_TIMEOUT),
+    Step("VM", _vm, ("inventory",), problems.PVESH_TIMEOUT),
+    Step("ticket", _ticket, ("VM",), problems.PVESH_TIMEOUT),
+    Step("TLS", _tls, ("ticket",), problems.API_UNREACHABLE),
+    Step("websocket", _websocket, ("auth cookie", "TLS"), problems.UPSTREAM_SILENT),
+    Step("VNC sign-in", _vnc, ("websocket",), problems.UPSTREAM_SILENT),
+    Step("screen", _screen, ("VNC sign-in",), problems.UPSTREAM_SILENT),
+    Step("first pixels", _pixels, ("screen",), problems.UPSTREAM_SILENT),
+)
