@@ -292,7 +292,9 @@ async def _reach(target: Target) -> UpstreamLink:
         except ssl.SSLError as error:
             raise Problem(problems.TLS_MISMATCH, error.reason or "TLS handshake failed") from None
         except OSError as error:
-            raise Problem(problems.API_UNREACHABLE, f"{target.host}:{target.port}: {error.strerror or error}") from None
+            # asyncio puts words and addresses of its own into strerror.
+            words = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror or error
+            raise Problem(problems.API_UNREACHABLE, f"{target.host}:{target.port}: {words}") from None
     raise AssertionError("unreachable")
 
 
@@ -300,5 +302,6 @@ def _check_fingerprint(link: UpstreamLink, target: Target) -> None:
     if not target.fingerprint:
         return
     certificate = link.transport.get_extra_info("ssl_object").getpeercert(binary_form=True) or b""
-    if hashlib.sha256(certificate).hexdigest() != target.fingerprint:
-        raise Problem(problems.TLS_MISMATCH, "the certificate is not the pinned one")
+    shown = hashlib.sha256(certificate).hexdigest()
+    if shown != target.fingerprint:
+        raise Problem(problems.TLS_MISMATCH, f"the certificate is not the pinned one, but {shown}")
