@@ -28,7 +28,7 @@ function phase(now) {
   byId("opening").hidden = now !== "opening";
   byId("lost").hidden = now !== "lost";
   byId("refused").hidden = now !== "closed";
-  if (now === "connected") byId("last").hidden = true;
+  if (now === "connected") byId("last")?.remove();
   for (const button of document.querySelectorAll("[data-keys], #open-text")) button.disabled = now !== "connected";
 }
 
@@ -107,12 +107,15 @@ async function reason() {
 
 function keepPicture() {
   const picture = screen.querySelector("canvas");
-  const last = byId("last");
   if (!picture || !picture.width) return;
+  byId("last")?.remove();
+  const last = document.createElement("canvas");
+  last.id = "last";
+  last.ariaHidden = "true";
   last.width = picture.width;
   last.height = picture.height;
   last.getContext("2d").drawImage(picture, 0, 0);
-  last.hidden = false;
+  screen.after(last);
 }
 
 function lost(end, wait) {
