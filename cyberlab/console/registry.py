@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,8 +48,6 @@ class Registry:
         self._ids = itertools.count(1)
         self._limit = limit
         self._limit_per_user = limit_per_user
-        self._empty = asyncio.Event()
-        self._empty.set()
         self.draining = False
 
     def __len__(self) -> int:
@@ -67,13 +64,10 @@ class Registry:
             raise Full
         live = LiveConsole(next(self._ids), request, close)
         self._live[live.id] = live
-        self._empty.clear()
         try:
             yield live
         finally:
             del self._live[live.id]
-            if not self._live:
-                self._empty.set()
 
     def end(self, code: str, which: Callable[[ConsoleRequest], bool]) -> int:
         """End the consoles for which ``which`` holds, with a code of problems; return how many."""
@@ -81,7 +75,3 @@ class Registry:
         for live in chosen:
             live.close(code)
         return len(chosen)
-
-    async def wait_empty(self) -> None:
-        """Return when no console is left; the caller sets the deadline."""
-        await self._empty.wait()

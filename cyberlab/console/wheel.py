@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 
 Look = Callable[[float], None]
 
@@ -54,5 +53,3 @@ class Wheel:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        with suppress(ValueError):
-            self._size = 0
