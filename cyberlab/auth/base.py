@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
+
+from cyberlab.db.engine import Database
+from cyberlab.settings import Settings
+
+# Why an account cannot be used although the password was right, or its directory says so: the codes of AccountProblem.
+EXPIRED = "expired"
+LOCKED = "locked"
+DISABLED = "disabled"
+MUST_CHANGE_PASSWORD = "must-change-password"  # noqa: S105 - a code
+TOO_MANY_ENTRIES = "too-many-entries"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +38,52 @@ class RedirectStart:
     state: Mapping[str, str]
 
 
+class AccountProblem(Exception):
+    """The password was right, or the directory says so, but the account cannot be used: ``code`` as above."""
+
+    def __init__(self, code: str, detail: str = "") -> None:
+        """``detail``: for the log and the audit row, without secrets."""
+        super().__init__(detail or code)
+        self.code = code
+        self.detail = detail
+
+
+class BackendUnavailable(Exception):
+    """The other side cannot be asked: down, silent, or not who it should be."""
+
+    def __init__(self, detail: str) -> None:
+        """``detail``: for the log and the audit row, without secrets."""
+        super().__init__(detail)
+        self.detail = detail
+
+
+class SignInRefused(Exception):
+    """What came back from another page proves nothing; ``code`` says what was wrong with it, for log and audit."""
+
+    def __init__(self, code: str, detail: str = "") -> None:
+        super().__init__(detail or code)
+        self.code = code
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class BackendContext:
+    """What a backend's class is called with beside its name and its options: ``Backend(name, options, context)``."""
+
+    database: Database
+    settings: Settings
+
+
 class PasswordBackend(Protocol):
     """Checks a name and a password; blocking, runs on the auth executor."""
 
     name: str
 
     def authenticate(self, username: str, password: str) -> Identity | None:
-        """Return the identity, or None: not my user or not this password (the caller never learns which)."""
+        """Return the identity, or None: not my user or not this password (the caller never learns which).
+
+        Raises AccountProblem or BackendUnavailable; keeps to its own timeouts.
+        """
         ...
 
 
@@ -44,12 +94,22 @@ class RedirectBackend(Protocol):
     label: str
 
     async def begin(self, callback_url: str) -> RedirectStart:
-        """Return the address to redirect to."""
+        """Return the address to redirect to; raise BackendUnavailable."""
         ...
 
     async def finish(self, callback_url: str, state: Mapping[str, str], arguments: Mapping[str, str]) -> Identity:
-        """Check what came back; return the identity."""
+        """Check what came back; return the identity. Raises SignInRefused or BackendUnavailable."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A sign-in between its factors, as the five-minute signed cookie carries it; it is no login session."""
+
+    user_id: int
+    backend: str
+    issued: float  # seconds since the epoch
+    nonce: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +122,32 @@ class SignedIn:
 
 @dataclass(frozen=True, slots=True)
 class NeedsSecondFactor:
-    """The password held; a second factor is enrolled and must be verified."""
+    """The first factor held; one of ``methods`` ("totp", "webauthn") is enrolled and must be verified."""
 
-    user_id: int
+    pending: Pending
+    methods: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class NeedsEnrolment:
-    """The password held; the role's policy wants a second factor that is not enrolled yet."""
+    """The first factor held; the role's policy wants a second one that is not enrolled yet.
 
-    user_id: int
+    ``grace_until``: until then it may be put off.
+    """
+
+    pending: Pending
+    grace_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """No sign-in; ``message`` is for the page and never says which part was wrong."""
+    """No sign-in; ``message`` is for the page and never says which part was wrong.
+
+    ``retry_after``: seconds until the next attempt is looked at, if attempts come too fast.
+    """
 
     message: str
+    retry_after: float | None = None
 
 
 Outcome = SignedIn | NeedsSecondFactor | NeedsEnrolment | Rejected

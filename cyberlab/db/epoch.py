@@ -17,9 +17,22 @@ from cyberlab.db.read_only import reads
 
 # A watched class, and those of its columns whose change touches nobody's rights.
 _WATCHED: dict[type[Base], frozenset[str]] = {
-    User: frozenset({"last_login_at", "password_hash", "display_name", "email", "search_text", "subject"}),
+    User: frozenset(
+        {
+            "last_login_at",
+            "password_hash",
+            "display_name",
+            "email",
+            "search_text",
+            "subject",
+            "username",
+            "role_mapped",
+            "external_groups",
+            "factor_grace_until",
+        }
+    ),
     Group: frozenset({"name", "search_text"}),
-    Membership: frozenset(),
+    Membership: frozenset({"granted_by"}),
     Assignment: frozenset(),
     LoginSession: frozenset({"seen_at"}),
     Vm: frozenset({"name", "search_text"}),

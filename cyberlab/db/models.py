@@ -21,6 +21,8 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     event,
+    false,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, Mapper, mapped_column, relationship
 
@@ -71,6 +73,8 @@ class Base(DeclarativeBase):
 Id = Annotated[int, mapped_column(primary_key=True)]
 Created = Annotated[datetime, mapped_column(UtcDateTime, default=utcnow)]
 SearchText = Annotated[str, mapped_column(Text, default="")]
+
+EMPTY = text("''")  # the default of columns that came to a table later
 
 # SQLite would give the id of the last deleted row to the next one: a console of a login session that
 # was signed out, or a bookmarked VM, would then belong to its successor.
@@ -129,6 +133,11 @@ class User(Base):
     created_at: Mapped[Created]
     last_login_at: Mapped[datetime | None]
     search_text: Mapped[SearchText]
+    role_mapped: Mapped[bool] = mapped_column(default=False, server_default=false())  # the backend's groups gave it
+    external_groups: Mapped[str] = mapped_column(
+        Text, default="", server_default=EMPTY
+    )  # sorted, one a line; for showing
+    factor_grace_until: Mapped[datetime | None]  # until then the enrolment of a second factor may be put off
 
 
 class Group(Base):
@@ -152,6 +161,7 @@ class Membership(Base):
     group_id: Mapped[int] = mapped_column(ForeignKey("groups.id", ondelete="CASCADE"), primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, index=True)
     role: Mapped[MembershipRole] = mapped_column(_enum(MembershipRole, "role"), default=MembershipRole.STUDENT)
+    granted_by: Mapped[str] = mapped_column(String(64), default="", server_default=EMPTY)  # a backend; "": by hand
 
 
 class Vm(Base):
@@ -250,6 +260,69 @@ class RecoveryCode(Base):
     code_hash: Mapped[str] = mapped_column(String(64))
     used_at: Mapped[datetime | None]
     created_at: Mapped[Created]
+
+
+class WebauthnCredential(Base):
+    """A passkey or security key, as a second factor."""
+
+    __tablename__ = "webauthn_credentials"
+    __table_args__ = NEVER_REUSED
+
+    id: Mapped[Id]
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(String(64), default="")
+    credential_id: Mapped[str] = mapped_column(String(1400), unique=True)  # base64url of at most 1023 bytes
+    public_key: Mapped[str] = mapped_column(Text)  # COSE, base64url
+    sign_count: Mapped[int] = mapped_column(BigInteger, default=0)  # 32 bits without a sign
+    transports: Mapped[str] = mapped_column(String(255), default="")
+    created_at: Mapped[Created]
+    last_used_at: Mapped[datetime | None]
+
+
+class RememberedDevice(Base):
+    """A browser in which the second factor is not asked for, for some days; revocable."""
+
+    __tablename__ = "remembered_devices"
+    __table_args__ = NEVER_REUSED
+
+    id: Mapped[Id]
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    token_hash: Mapped[str] = mapped_column(String(64), unique=True)  # hex SHA-256
+    name: Mapped[str] = mapped_column(String(255), default="")
+    created_at: Mapped[Created]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    last_used_at: Mapped[datetime | None]
+
+
+class AttemptScope(enum.StrEnum):
+    """What failed sign-ins are counted by."""
+
+    ACCOUNT = "account"
+    ADDRESS = "address"
+
+
+class SignInAttempt(Base):
+    """Failed sign-ins with one name or from one address, and until when the next one is refused unasked."""
+
+    __tablename__ = "sign_in_attempts"
+    __table_args__ = (UniqueConstraint("scope", "key"), NEVER_REUSED)
+
+    id: Mapped[Id]
+    scope: Mapped[AttemptScope] = mapped_column(_enum(AttemptScope, "scope"))
+    key: Mapped[str] = mapped_column(String(64))  # hex SHA-256: what failed may be a password in the wrong field
+    failures: Mapped[int] = mapped_column(default=0)
+    last_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utcnow, index=True)
+    blocked_until: Mapped[datetime | None]
+
+
+class KnownAddress(Base):
+    """Where a user has signed in from before: others' guesses do not make them wait there."""
+
+    __tablename__ = "known_addresses"
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    address: Mapped[str] = mapped_column(String(45), primary_key=True)
+    last_success_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utcnow, index=True)
 
 
 class ConsoleSession(Base):
