@@ -14,12 +14,13 @@ from urllib.parse import urlsplit
 from tornado.httpserver import HTTPServer
 
 from cyberlab.access_watch import AccessWatch
-from cyberlab.auth.local import LocalBackend
+from cyberlab.auth import config as auth_config
+from cyberlab.auth.base import BackendContext
 from cyberlab.auth.login import LoginService
 from cyberlab.blocking import BlockingPool
 from cyberlab.console.registry import ConsoleRequest, Registry
 from cyberlab.console.session import Gateway, Limits
-from cyberlab.db import consoles, logins
+from cyberlab.db import consoles, logins, throttle
 from cyberlab.db.engine import Database
 from cyberlab.db.models import utcnow
 from cyberlab.handlers.portal import Portal
@@ -84,13 +85,20 @@ class Server:
     """The whole portal on one IOLoop."""
 
     def __init__(self, configuration: Configuration, clusters: Mapping[str, Cluster] | None = None) -> None:
-        """Make the parts; nothing listens yet. ``clusters``: by name, instead of those of the configuration."""
+        """Make the parts; nothing listens yet. ``clusters``: by name, instead of those of the configuration.
+
+        Raises SettingsError for what AUTH_CONFIG names.
+        """
         settings = configuration.portal
         self.settings = settings
         self.database = Database(settings.database_url)
         self.auth_pool = BlockingPool("auth", _HASHING_THREADS, waiting=64)
-        backends = [LocalBackend(self.database, settings.bcrypt_cost)]
-        self.logins = LoginService(self.database, self.auth_pool, backends, settings)
+        self.backends = auth_config.build(
+            auth_config.load(settings.auth_config), BackendContext(self.database, settings)
+        )
+        self.logins = LoginService(
+            self.database, self.auth_pool, self.backends.password, settings, self.backends.config
+        )
         if clusters is None:
             clusters = {cluster.cluster: Cluster(cluster) for cluster in configuration.clusters}
         self.clusters = clusters
@@ -104,6 +112,7 @@ class Server:
             clusters=self.clusters,
             registry=self.registry,
             gateway=self.gateway,
+            backends=self.backends,
         )
         self._watch = AccessWatch(self.database, self.logins, self.registry)
         self._http: HTTPServer | None = None
@@ -122,11 +131,12 @@ class Server:
         self._tasks = [asyncio.create_task(self._watch.run()), asyncio.create_task(self._purge())]
 
     async def _purge(self) -> None:
-        """Once an hour, forget login sessions that have ended."""
+        """Once an hour, forget login sessions that have ended and failed sign-ins that matter no more."""
         while True:
             await asyncio.sleep(_PURGE_SECONDS)
             try:
                 await self.database.run(logins.purge, utcnow())
+                await self.database.run(throttle.purge, utcnow())
             except Exception as error:
                 log.warning("ended login sessions could not be removed: %s", error)
 
@@ -147,6 +157,7 @@ class Server:
         for cluster in self.clusters.values():
             cluster.close()
         self.auth_pool.close()
+        self.backends.close()
         self.database.close()
 
 

@@ -115,12 +115,24 @@ def _serve(arguments: argparse.Namespace) -> int:
         configuration = settings.load(production=True)
     except SettingsError as error:
         found += error.problems
+    if configuration is not None:
+        found += _sign_in_problems(configuration)
     found += _database_problems()
     if found or configuration is None:
         raise SettingsError(found)
     from cyberlab import app
 
     return app.serve(configuration)
+
+
+def _sign_in_problems(configuration: Configuration) -> list[str]:
+    from cyberlab.auth import config
+
+    try:
+        config.load(configuration.portal.auth_config)
+    except SettingsError as error:
+        return error.problems
+    return []
 
 
 def _database_problems() -> list[str]:

@@ -1,4 +1,4 @@
-"""The shell commands for users: user add, passwd, disable, enable, list."""
+"""The shell commands of ``user``: add, passwd, disable, enable, unlock, reset-factors, list."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 
 from cyberlab.auth import passwords
 from cyberlab.cli_common import CommandError, Parsers, actor, command, opened, user_named
-from cyberlab.db import users
+from cyberlab.db import factors, throttle, users
 from cyberlab.db.models import Role
 from cyberlab.db.page import MAX_LIMIT
 
@@ -47,6 +47,24 @@ def add_commands(commands: Parsers) -> None:
     disable.add_argument("name", metavar="NAME")
     enable = command(nested, "enable", _enable, "reopen an account", "Reopen an account that was disabled.")
     enable.add_argument("name", metavar="NAME")
+    unlock = command(
+        nested,
+        "unlock",
+        _unlock,
+        "let somebody in who has to wait",
+        "Forget the failed sign-ins with a name, also of its second factor, so that its owner need not wait.",
+    )
+    unlock.add_argument("name", metavar="NAME", help="user name, in whichever backend")
+    reset = command(
+        nested,
+        "reset-factors",
+        _reset_factors,
+        "take away second factors",
+        "Remove somebody's second factors, recovery codes and remembered devices, and end their sign-ins: for the day "
+        "the phone is gone. Where the role needs a second factor, they enrol a new one at the next sign-in.",
+    )
+    reset.add_argument("name", metavar="NAME")
+    reset.add_argument("--backend", metavar="NAME", default=users.LOCAL, help="whose account; default: local")
     listing = command(
         nested, "list", _list, "list accounts", "List accounts: name, role, state, backend, display name."
     )
@@ -109,6 +127,32 @@ def _enable(arguments: argparse.Namespace) -> int:
         user = user_named(database, arguments.name)
         database.call(users.set_active, actor(), user.id, True)
     print(f"Enabled {user.username}.")
+    return 0
+
+
+def _unlock(arguments: argparse.Namespace) -> int:
+    with opened() as (database, _):
+        known = database.call(users.backends_of, arguments.name)
+        done = database.call(throttle.unlock, actor(), arguments.name)
+    if not known:
+        print(f"Nobody here is called {arguments.name} (yet); failed sign-ins with that name are forgotten.")
+    elif done:
+        print(f"Unlocked {arguments.name}.")
+    else:
+        print(f"{arguments.name} was not locked.")
+    return 0
+
+
+def _reset_factors(arguments: argparse.Namespace) -> int:
+    with opened() as (database, _):
+        user = database.call(users.by_name, arguments.name, arguments.backend)
+        if user is None:
+            raise CommandError(
+                f"there is no user “{arguments.name}” of {arguments.backend}; server.py user list shows all"
+            )
+        done = database.call(factors.reset, actor(), user.id)
+        database.call(throttle.unlock, actor(), user.username)
+    print(f"Removed the second factors of {user.username}." if done else f"{user.username} had no second factor.")
     return 0
 
 

@@ -63,6 +63,10 @@ def _split(value: object) -> object:
     return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
 
 
+def _or_none(value: object) -> object:
+    return value or None
+
+
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 366)]
 
 
@@ -127,6 +131,7 @@ class Settings(BaseSettings):
     database_url: str = Field(f"sqlite:///{ROOT / 'var' / 'cyberlab.sqlite3'}", repr=False)  # may hold a password
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
+    auth_config: Annotated[Path | None, BeforeValidator(_or_none)] = None
     bcrypt_cost: int = Field(12, ge=4, le=16)
     login_idle: Seconds = 8 * 3600.0
     login_lifetime: Seconds = 7 * 86_400.0

@@ -114,10 +114,14 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """Every factor held: ``token`` goes into the cookie, only its hash into the database."""
+    """Every factor held: ``token`` goes into the cookie, only its hash into the database.
+
+    ``device``: the token of a device that is to be remembered, for a cookie of its own.
+    """
 
     user_id: int
     token: str
+    device: str = ""
 
 
 @dataclass(frozen=True, slots=True)

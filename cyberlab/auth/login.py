@@ -2,44 +2,57 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from cyberlab import problems
-from cyberlab.auth import passwords
-from cyberlab.auth.access import Action, may
-from cyberlab.auth.base import Identity, Outcome, PasswordBackend, Rejected, SignedIn
+from cyberlab.auth import admission, passwords
+from cyberlab.auth.base import (
+    TOO_MANY_ENTRIES,
+    AccountProblem,
+    BackendUnavailable,
+    Identity,
+    Outcome,
+    PasswordBackend,
+    Pending,
+    Rejected,
+    SignedIn,
+)
+from cyberlab.auth.config import AuthConfig
+from cyberlab.auth.live import LiveKey, live_problems
 from cyberlab.blocking import BlockingPool, PoolBusy
-from cyberlab.db import assignments, audit, logins, users
+from cyberlab.db import audit, logins, throttle, users
 from cyberlab.db.audit import Actor
-from cyberlab.db.engine import Database, reads
+from cyberlab.db.engine import Database
 from cyberlab.db.logins import Login
-from cyberlab.db.models import User, utcnow
+from cyberlab.db.models import utcnow
+from cyberlab.db.throttle import Attempt
 from cyberlab.settings import Settings
 
+__all__ = ["LiveKey", "LoginService"]
+
 WRONG = Rejected("This user name and password do not match.")
+UNREACHABLE = Rejected(
+    "This user name and password do not match, or the university's sign-in is not reachable just now; "
+    "guests may use a local account."
+)
 SIGN_IN_TIMEOUT = 20.0  # seconds for one backend: a full queue of the auth pool and the hash itself
 AUDITED_NAME = 64  # characters of a name that failed; people type passwords into the wrong field, or paste books
-
-
-@dataclass(frozen=True, slots=True)
-class LiveKey:
-    """An open console, by what it was opened with; ``as_teacher``: through the teacher's page."""
-
-    user_id: int
-    login_session_id: int
-    vm_id: int
-    as_teacher: bool = False
+PENDING_LIFETIME = 300.0  # seconds between the factors
+_DOWN = 60.0  # seconds for which a backend that failed is held to be down, in words only: it is asked all the same
 
 
 class LoginService:
     """The fixed outer half of sign-in; what checks a password is a backend."""
 
     def __init__(
-        self, database: Database, auth_pool: BlockingPool, backends: Sequence[PasswordBackend], settings: Settings
+        self,
+        database: Database,
+        auth_pool: BlockingPool,
+        backends: Sequence[PasswordBackend],
+        settings: Settings,
+        auth: AuthConfig | None = None,
     ) -> None:
         """``auth_pool``: where backends block, and whose bounded queue is the answer to a flood; the caller closes it.
 
@@ -48,27 +61,102 @@ class LoginService:
         self._database = database
         self._pool = auth_pool
         self._backends = tuple(backends)
+        self._auth = auth or AuthConfig()
         self._lifetime = settings.login_lifetime
         self._idle = settings.login_idle
+        self._down_until = 0.0
 
-    async def sign_in(self, username: str, password: str, *, address: str, user_agent: str) -> Outcome:
+    async def sign_in(
+        self, username: str, password: str, *, address: str, user_agent: str, device: str = ""
+    ) -> Outcome:
         """Check a name and a password; a SignedIn carries the token for the cookie.
+
+        ``device``: the token of a remembered device, if the browser sent one.
 
         Raises PoolBusy ("try again in a moment") when more people sign in than the pool will queue, or one
         waited too long; TimeoutError or DatabaseUnavailable from the database.
         """
-        identity = await self._authenticate(username, password)
+        attempt = await self._database.run(throttle.begin, username, address, utcnow())
+        if attempt.wait > 0:
+            return too_fast(attempt.wait)
+        actor = Actor(None, username[:AUDITED_NAME], address)
+        try:
+            identity = await self._authenticate(username, password, actor)
+        except AccountProblem as problem:
+            await self._database.run(_unusable, attempt, actor, problem)
+            return Rejected(admission.ACCOUNT_MESSAGES[problem.code]) if _tells(problem) else WRONG
+        except BaseException:  # neither right nor wrong; also a browser that has gone away meanwhile
+            await self._database.run(throttle.release, attempt)
+            raise
         if identity is not None:
-            outcome = await self._database.run(
-                _begin, identity, address=address, user_agent=user_agent, lifetime=self._lifetime
-            )
+            outcome = await self._admit(identity, attempt, address, user_agent, device)
             if outcome is not None:
                 return outcome
-        actor = Actor(None, username[:AUDITED_NAME], address)
-        await self._database.run(audit.record, actor, "login.failure")
-        return WRONG
+        await self._database.run(_failed, attempt, actor)
+        return UNREACHABLE if time.monotonic() < self._down_until else WRONG
 
-    async def _authenticate(self, username: str, password: str) -> Identity | None:
+    async def sign_in_identity(self, identity: Identity, *, address: str, user_agent: str, device: str = "") -> Outcome:
+        """Sign in somebody for whom a redirect backend or the proxy in front has vouched."""
+        outcome = await self._admit(identity, None, address, user_agent, device)
+        if outcome is not None:
+            return outcome
+        actor = Actor(None, identity.username[:AUDITED_NAME], address)
+        await self._database.run(audit.record, actor, "login.failure", "", f"no account here for {identity.backend}'s")
+        return admission.NOT_ALLOWED
+
+    async def _admit(
+        self, identity: Identity, attempt: Attempt | None, address: str, user_agent: str, device: str
+    ) -> Outcome | None:
+        return await self._database.run(
+            admission.admit,
+            self._auth,
+            identity,
+            attempt,
+            admission.Browser(address, user_agent, device),
+            self._lifetime,
+        )
+
+    async def factor_attempt(self, pending: Pending, *, address: str) -> Attempt:
+        """Count a try at the second factor; ``wait`` > 0: it comes too fast and must not be looked at.
+
+        A right one goes to complete(); a wrong one to factor_failed().
+        """
+        return await self._database.run(throttle.begin, f"factor:{pending.user_id}", address, utcnow())
+
+    async def factor_failed(self, pending: Pending, attempt: Attempt, *, factor: str, address: str) -> None:
+        """Count and note a wrong second factor."""
+        await self._database.run(_factor_failed, pending, attempt, factor, address)
+
+    async def complete(
+        self,
+        pending: Pending,
+        *,
+        factor: str,
+        address: str,
+        user_agent: str,
+        remember: bool = False,
+        attempt: Attempt | None = None,
+    ) -> SignedIn | Rejected:
+        """Begin the login session once the second factor has been verified (the caller has done that).
+
+        ``factor``: "totp", "webauthn", "recovery", or LATER to put the enrolment off while there is grace.
+        ``remember``: the SignedIn then carries a token for this device.
+        """
+        age = time.time() - pending.issued
+        if not -1 <= age <= PENDING_LIFETIME:
+            return admission.TOO_LATE
+        return await self._database.run(
+            admission.complete,
+            self._auth,
+            pending,
+            factor,
+            attempt,
+            admission.Browser(address, user_agent),
+            self._lifetime,
+            remember=remember,
+        )
+
+    async def _authenticate(self, username: str, password: str, actor: Actor) -> Identity | None:
         # No backend takes an empty password (an LDAP bind without one succeeds: RFC 4513, section 5.1.2),
         # and none of our hashes is of a longer one than bcrypt reads. Neither says anything about the name.
         if not username.strip() or len(username) > users.NAME_LIMIT or not password or passwords.too_long(password):
@@ -83,6 +171,13 @@ class LoginService:
                 identity = await self._pool.run(SIGN_IN_TIMEOUT, backend.authenticate, username, password)
             except TimeoutError as error:
                 raise PoolBusy(self._pool.name) from error
+            except BackendUnavailable as error:
+                # Remembered, so that for a while every failure reads the same: else the names of local
+                # accounts would be those whose failure does not mention the university.
+                self._down_until = time.monotonic() + _DOWN
+                detail = f"{backend.name}: {error.detail}"
+                await self._database.run(audit.record, actor, "login.unavailable", "", detail)
+                continue
             if identity is not None:
                 return identity
         return None
@@ -111,45 +206,43 @@ class LoginService:
 
         To be asked when the access epoch has grown, and once a minute (times that pass bump nothing).
         """
-        return await self._database.run(_live_problems, list(keys), utcnow())
+        return await self._database.run(live_problems, list(keys), utcnow())
 
 
-def _begin(s: Session, identity: Identity, *, address: str, user_agent: str, lifetime: float) -> SignedIn | None:
-    """Claim the identity's row and begin a login session; None: no such user here, or disabled."""
-    user = users.claim(s, backend=identity.backend, subject=identity.subject, username=identity.username)
-    if user is None or not user.active:
-        return None
-    user.last_login_at = utcnow()
-    token = logins.create(s, user.id, address=address, user_agent=user_agent, lifetime=lifetime)
-    audit.record(s, Actor(user.id, user.username, address), "login.success")
-    return SignedIn(user.id, token)
+def too_fast(wait: float) -> Rejected:
+    """The answer to an attempt that comes too fast; the same for names that exist and names that do not."""
+    seconds = max(1, round(wait + 0.5))
+    words = f"{seconds} second{'s' if seconds > 1 else ''}" if seconds < 90 else f"{round(seconds / 60)} minutes"
+    return Rejected(f"Too many sign-ins have failed. Please try again in {words}.", float(seconds))
+
+
+def _tells(problem: AccountProblem) -> bool:
+    """Whether the page may say it: with several entries of one name no password was looked at."""
+    return problem.code in admission.ACCOUNT_MESSAGES and problem.code != TOO_MANY_ENTRIES
+
+
+def _failed(s: Session, attempt: Attempt, actor: Actor) -> None:
+    locks = throttle.failed(s, attempt, utcnow())
+    audit.record(s, actor, "login.failure")
+    if attempt.locks or locks:
+        audit.record(s, actor, "login.lock", "", "account" if attempt.locks else "address")
+
+
+def _factor_failed(s: Session, pending: Pending, attempt: Attempt, factor: str, address: str) -> None:
+    user = users.get(s, pending.user_id)
+    actor = Actor(user.id if user else None, user.username if user else "", address)
+    locks = throttle.failed(s, attempt, utcnow())
+    audit.record(s, actor, "login.factor-failure", "", factor)
+    if attempt.locks or locks:
+        audit.record(s, actor, "login.lock", "", "second factor" if attempt.locks else "address")
+
+
+def _unusable(s: Session, attempt: Attempt, actor: Actor, problem: AccountProblem) -> None:
+    # It stays counted: a directory may say "locked" to any password at all.
+    throttle.failed(s, attempt, utcnow())
+    audit.record(s, actor, "login.failure", "", f"{problem.code}: {problem.detail}" if problem.detail else problem.code)
 
 
 def _end(s: Session, login: Login, address: str) -> None:
     logins.revoke(s, login.session_id)
     audit.record(s, Actor(login.user_id, login.username, address), "login.sign-out")
-
-
-@reads
-def _live_problems(s: Session, keys: list[LiveKey], now: datetime) -> dict[LiveKey, str]:
-    people = users.by_ids(s, {key.user_id for key in keys})
-    sessions = logins.expiries(s, {key.login_session_id for key in keys})
-    facts = assignments.facts_of(s, {(key.user_id, key.vm_id) for key in keys}, now)
-    found: dict[LiveKey, str] = {}
-    for key in keys:
-        code = _problem(key, people.get(key.user_id), sessions.get(key.login_session_id), now)
-        if code is None:
-            action = Action.SUPERVISE if key.as_teacher else Action.OPEN_CONSOLE
-            if not may(people[key.user_id].role, action, facts[key.user_id, key.vm_id]):
-                code = problems.UNASSIGNED
-        if code is not None:
-            found[key] = code
-    return found
-
-
-def _problem(key: LiveKey, user: User | None, session: tuple[int, datetime] | None, now: datetime) -> str | None:
-    if user is None or not user.active:
-        return problems.DEACTIVATED
-    if session is None or session[0] != key.user_id:
-        return problems.SIGNED_OUT
-    return problems.LOGIN_EXPIRED if session[1] <= now else None

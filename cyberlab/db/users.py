@@ -20,6 +20,7 @@ from cyberlab.db.text import clean, normalise_username
 
 LOCAL = "local"
 NAME_LIMIT = 255
+_ADMINISTERS = (and_(User.role == Role.ADMIN, User.active),)
 
 
 @reads
@@ -61,6 +62,11 @@ def count_active_admins(s: Session) -> int:
     return s.scalar(select(func.count()).select_from(User).where(User.role == Role.ADMIN, User.active)) or 0
 
 
+def only_admin(s: Session, user_id: int) -> bool:
+    """Whether nobody else could administer the portal; holds until the transaction ends."""
+    return _admins(_lock(s, user_id, *_ADMINISTERS)) == {user_id}
+
+
 def create(
     s: Session,
     actor: Actor,
@@ -93,7 +99,8 @@ def update(s: Session, actor: Actor, user_id: int, *, display_name: str, email: 
     before = user.role
     user.display_name = clean(display_name, NAME_LIMIT)
     user.email = _checked_email(email)
-    user.role = role
+    if before != role:
+        user.role, user.role_mapped = role, False  # an admin's word stands, whatever a backend's groups say
     audit.record(s, actor, "user.update", _label(user), f"role {before} -> {role}" if before != role else "")
     return user
 
@@ -169,10 +176,14 @@ def _locked_with_an_admin_left(s: Session, user_id: int, field: str) -> User:
     Locks the other admins in the same statement, in one order, so that two who remove each other
     neither both succeed nor wait for each other for ever.
     """
-    rows = _lock(s, user_id, and_(User.role == Role.ADMIN, User.active))
-    if {row.id for row in rows.values() if row.role == Role.ADMIN and row.active} == {user_id}:
+    rows = _lock(s, user_id, *_ADMINISTERS)
+    if _admins(rows) == {user_id}:
         raise Conflict(field, f"“{rows[user_id].username}” is the last active admin; make another one first")
     return rows[user_id]
+
+
+def _admins(rows: dict[int, User]) -> set[int]:
+    return {row.id for row in rows.values() if row.role == Role.ADMIN and row.active}
 
 
 def _lock(s: Session, user_id: int, *others: ColumnElement[bool]) -> dict[int, User]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from cyberlab.auth import passwords
-from cyberlab.auth.base import SignedIn
+from cyberlab.auth.base import Rejected
 from cyberlab.db.users import NAME_LIMIT
+from cyberlab.handlers import outcomes
 from cyberlab.handlers.base import HOMES, BaseHandler, public, signed_in
 from cyberlab.handlers.forms import sentence
 from cyberlab.handlers.paths import own_path
@@ -47,13 +48,13 @@ class LoginHandler(BaseHandler):
             password,
             address=self.client_address,
             user_agent=self.request.headers.get("User-Agent", ""),
+            device=outcomes.device(self),
         )
-        if isinstance(outcome, SignedIn):
-            # A session cookie: on a lab PC it goes when the browser is closed.
-            self.set_cookie(self.cookie_name("cyberlab"), outcome.token, **self.cookie_flags())
-            self.redirect(next_ or "/", status=303)
-            return
-        self._show(next_, username, getattr(outcome, "message", "This account cannot sign in here yet."), 401)
+        if not isinstance(outcome, Rejected):
+            return outcomes.follow(self, outcome, next_)
+        if outcome.retry_after is not None:
+            self.set_header("Retry-After", f"{outcome.retry_after:.0f}")
+        self._show(next_, username, outcome.message, 401 if outcome.retry_after is None else 429)
 
     def _show(self, next_: str | None, username: str = "", message: str = "", status: int = 200) -> None:
         self.set_status(status)

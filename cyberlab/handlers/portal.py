@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from cyberlab.auth.config import Backends
 from cyberlab.auth.login import LoginService
 from cyberlab.blocking import BlockingPool
 from cyberlab.console.registry import Registry
@@ -22,6 +23,7 @@ class Portal:
     """The portal's parts, made by app.py and given to every handler.
 
     ``auth_pool``: where passwords are hashed, the one that ``logins`` uses. ``clusters``: by name.
+    ``backends``: those that ``logins`` asks, and those that the sign-in page sends people to.
     """
 
     config: Settings
@@ -31,6 +33,7 @@ class Portal:
     clusters: Mapping[str, Cluster]
     registry: Registry
     gateway: Any = None
+    backends: Backends = field(default_factory=Backends)
     assets: Assets = field(default_factory=lambda: Assets(ROOT / "static"))
     errands: Errands = field(default_factory=Errands)
     proxies: tuple[Network, ...] = field(init=False)
