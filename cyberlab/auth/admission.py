@@ -107,8 +107,8 @@ def complete(
 def _user(s: Session, mapping: GroupMapping, identity: Identity, address: str) -> User | Rejected | None:
     """The identity's row, made or refreshed; Rejected for who may not use the portal; None: none, and none is made."""
     user = users.claim(s, backend=identity.backend, subject=identity.subject, username=identity.username)
-    if identity.backend == LOCAL:
-        return user  # nobody else knows anything of a local account
+    if identity.backend == LOCAL or (user is not None and not user.active):
+        return user  # a local account is what the portal knows of it; a disabled one stays as it was
     held = standing(mapping, identity)
     actor = Actor(user.id if user else None, user.username if user else identity.username, address)
     if not held.admitted:

@@ -76,6 +76,8 @@ class LoginService:
         Raises PoolBusy ("try again in a moment") when more people sign in than the pool will queue, or one
         waited too long; TimeoutError or DatabaseUnavailable from the database.
         """
+        if wait := await self._database.run(throttle.blocked, username, address, utcnow()):
+            return too_fast(wait)
         attempt = await self._database.run(throttle.begin, username, address, utcnow())
         if attempt.wait > 0:
             return too_fast(attempt.wait)

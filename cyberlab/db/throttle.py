@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from cyberlab.db import audit
 from cyberlab.db.audit import Actor
 from cyberlab.db.models import AttemptScope, KnownAddress, SignInAttempt, User
+from cyberlab.db.read_only import reads
 from cyberlab.db.text import clean, normalise_username
 
 CLEAN_WAIT = 60.0  # seconds that other people's guesses may cost an address that has not guessed itself
@@ -57,6 +58,20 @@ class Attempt:
     address: str
     wait: float = 0.0
     locks: bool = False  # it was the one too many: the next has to wait
+
+
+@reads
+def blocked(s: Session, name: str, address: str, now: datetime) -> float:
+    """Seconds that begin() would certainly refuse an attempt for; 0: ask begin().
+
+    It only reads: a flood of refused attempts takes the database's one write lock from nobody.
+    """
+    by_address = _key("address", network(address))
+    row = _row(s, AttemptScope.ADDRESS, by_address, locked=False)
+    waiting = _remaining(row, now)
+    if waiting > 0 or row is None or _faded(row, ADDRESS, now) == 0:
+        return waiting
+    return _remaining(_row(s, AttemptScope.ACCOUNT, _account_key(s, name, address, now), locked=False), now)
 
 
 def begin(s: Session, name: str, address: str, now: datetime) -> Attempt:
@@ -210,10 +225,9 @@ def _remaining(row: SignInAttempt | None, now: datetime) -> float:
     return max(0.0, (row.blocked_until - now).total_seconds())
 
 
-def _row(s: Session, scope: AttemptScope, key: str) -> SignInAttempt | None:
-    return s.scalar(
-        select(SignInAttempt).where(SignInAttempt.scope == scope, SignInAttempt.key == key).with_for_update()
-    )
+def _row(s: Session, scope: AttemptScope, key: str, *, locked: bool = True) -> SignInAttempt | None:
+    rows = select(SignInAttempt).where(SignInAttempt.scope == scope, SignInAttempt.key == key)
+    return s.scalar(rows.with_for_update() if locked else rows)
 
 
 def _new(s: Session, scope: AttemptScope, key: str, now: datetime) -> SignInAttempt:

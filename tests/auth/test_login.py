@@ -11,11 +11,12 @@ from sqlalchemy import select
 
 from cyberlab import problems
 from cyberlab.auth import passwords
-from cyberlab.auth.base import Identity, Rejected, SignedIn
+from cyberlab.auth.base import AccountProblem, BackendUnavailable, Identity, Rejected, SignedIn
+from cyberlab.auth.config import AuthConfig, BackendConfig
 from cyberlab.auth.local import LocalBackend
-from cyberlab.auth.login import LiveKey, LoginService
+from cyberlab.auth.login import LiveKey, LoginService, too_fast
 from cyberlab.blocking import BlockingPool, PoolBusy
-from cyberlab.db import assignments, audit, groups, logins, users, vms
+from cyberlab.db import assignments, audit, groups, logins, throttle, users, vms
 from cyberlab.db.audit import Actor
 from cyberlab.db.engine import Database
 from cyberlab.db.models import AuditEvent, LoginSession, MembershipRole, Role, User, utcnow
@@ -169,6 +170,149 @@ async def test_a_known_name_is_asked_only_of_its_own_backend(
     campus.people["dora"] = ("theirs", "uuid-4")  # right there, but nobody here
     assert isinstance(await service.sign_in("dora", "theirs", **BROWSER), Rejected)
     assert campus.asked == ["carl", "carl", "dora"]
+
+
+class Failing:
+    """A directory that answers with an exception."""
+
+    def __init__(self, error: Exception, name: str = "campus-ldap") -> None:
+        self.name, self.error = name, error
+
+    def authenticate(self, username: str, password: str) -> Identity | None:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("expired", "expired"),
+        ("locked", "locked"),
+        ("disabled", "disabled"),
+        ("must-change-password", "change your password"),
+        ("too-many-entries", "do not match"),  # no password was looked at: nothing to be told
+        ("made-up", "do not match"),
+    ],
+)
+@pytest.mark.gen_test
+async def test_an_account_that_cannot_be_used_is_told(
+    database: Database, auth_pool: BlockingPool, code: str, words: str
+) -> None:
+    directory = Failing(AccountProblem(code, "data 532"))
+    service = LoginService(database, auth_pool, [directory], Settings(_env_file=None))
+    outcome = await service.sign_in("anna", PASSWORD, **BROWSER)
+    assert isinstance(outcome, Rejected)
+    assert words in outcome.message
+    (row,) = _audit(database)
+    assert (row.action, row.detail, row.actor) == ("login.failure", f"{code}: data 532", "anna")
+
+
+@pytest.mark.gen_test
+async def test_a_directory_that_is_down_is_told_alike_to_everybody(
+    database: Database, auth_pool: BlockingPool, anna: User
+) -> None:
+    """Else the names whose failure does not mention the university would be the local ones."""
+    down = Failing(BackendUnavailable("connection refused"))
+    service = LoginService(database, auth_pool, [down, LocalBackend(database, 4)], Settings(_env_file=None))
+    stranger = await service.sign_in("carl", PASSWORD, **BROWSER)
+    assert isinstance(stranger, Rejected)
+    assert "not reachable" in stranger.message
+    assert await service.sign_in("anna", "wrong", **BROWSER) == stranger
+    assert [row.action for row in _audit(database)] == ["login.failure", "login.failure", "login.unavailable"]
+    assert _audit(database)[-1].detail == "campus-ldap: connection refused"
+    assert isinstance(await service.sign_in("anna", PASSWORD, **BROWSER), SignedIn)  # a guest still gets in
+
+
+@pytest.mark.gen_test
+async def test_unknown_names_are_asked_of_the_next_backend_when_one_is_down(
+    database: Database, auth_pool: BlockingPool
+) -> None:
+    backends = [Failing(BackendUnavailable("down")), Directory("second", {"carl": (PASSWORD, "uuid-1")})]
+    auth = AuthConfig((BackendConfig(name="second", kind="x"),))
+    service = LoginService(database, auth_pool, backends, Settings(_env_file=None), auth)
+    assert isinstance(await service.sign_in("carl", PASSWORD, **BROWSER), SignedIn)
+
+
+@pytest.mark.gen_test
+async def test_an_attempt_that_could_not_be_looked_at_does_not_count(
+    database: Database, auth_pool: BlockingPool, anna: User
+) -> None:
+    busy = Failing(PoolBusy("auth"), "local")
+    service = LoginService(database, auth_pool, [busy], Settings(_env_file=None))
+    for _ in range(3 * throttle.ACCOUNT.free):
+        with pytest.raises(PoolBusy):
+            await service.sign_in("anna", PASSWORD, **BROWSER)
+
+
+@pytest.mark.parametrize("name", ["anna", "unknown"])
+@pytest.mark.gen_test
+async def test_too_many_failures_read_the_same_whether_the_name_exists(
+    service: LoginService, database: Database, anna: User, name: str
+) -> None:
+    for _ in range(throttle.ACCOUNT.free + 1):
+        assert await service.sign_in(name, "wrong", **BROWSER) == Rejected("This user name and password do not match.")
+    outcome = await service.sign_in(name, PASSWORD, **BROWSER)  # also the right one has to wait
+    assert isinstance(outcome, Rejected)
+    assert outcome.message.startswith("Too many sign-ins have failed. Please try again in ")
+    assert outcome.retry_after in (1, 2, 3)
+    rows = _audit(database)
+    assert (rows[0].action, rows[0].detail, rows[0].actor) == ("login.lock", "account", name)
+    assert len(rows) == throttle.ACCOUNT.free + 2  # a refused attempt writes none: a flood would fill the disk
+
+
+@pytest.mark.parametrize(
+    ("wait", "words"), [(0.2, "1 second."), (2, "2 seconds."), (59.7, "60 seconds."), (900, "15 minutes.")]
+)
+def test_the_wait_is_told_in_words(wait: float, words: str) -> None:
+    assert too_fast(wait).message.endswith(f"again in {words}")
+
+
+@pytest.mark.gen_test(timeout=180)
+async def test_ten_thousand_wrong_passwords(database: Database, anna: User, actor: Actor) -> None:
+    """Hardly any is looked at, none on the loop; a colleague signs in meanwhile, and the owner afterwards."""
+    threads: list[int] = []
+
+    class Counting(LocalBackend):
+        def authenticate(self, username: str, password: str) -> Identity | None:
+            threads.append(threading.get_ident())
+            return super().authenticate(username, password)
+
+    hashed = passwords.hash_password(PASSWORD, 4)
+    database.call(users.create, actor, username="bert", role=Role.STUDENT, password_hash=hashed)
+    pool = BlockingPool("auth", 2)
+    service = LoginService(database, pool, [Counting(database, 4)], Settings(_env_file=None))
+    assert isinstance(await service.sign_in("anna", PASSWORD, **BROWSER), SignedIn)
+    threads.clear()
+    guesser = {"address": "198.51.100.9", "user_agent": "hydra"}
+    outcomes: list[object] = []
+
+    async def guess(first: int) -> None:
+        for number in range(first, 10_000, 8):
+            outcomes.append(await service.sign_in("anna", f"guess {number}", **guesser))  # noqa: PERF401 - watched
+
+    async def colleague() -> None:
+        while len(outcomes) < 5000:
+            await asyncio.sleep(0.01)
+        outcome = await service.sign_in("bert", PASSWORD, address="192.0.2.8", user_agent="Firefox")
+        assert isinstance(outcome, SignedIn)
+        assert len(outcomes) < 10_000  # he did not wait for the flood's end
+
+    turns = 0
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        loop.call_later(0.001, turn)
+
+    loop = asyncio.get_running_loop()
+    turn()
+    await asyncio.gather(colleague(), *(guess(first) for first in range(8)))
+    assert turns > 1000  # whatever else the loop serves was served meanwhile
+    assert len(outcomes) == 10_000
+    assert {type(outcome) for outcome in outcomes} == {Rejected}
+    assert len(threads) < 30
+    assert threading.get_ident() not in threads
+    assert isinstance(await service.sign_in("anna", PASSWORD, **BROWSER), SignedIn)
+    pool.close()
 
 
 class Open:
