@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from cyberlab import cli_assign, cli_users, settings
+from cyberlab import cli_assign, cli_keys, cli_users, settings
 from cyberlab.cli_common import CommandError, Parsers, command, opened
 from cyberlab.db.engine import Database
 from cyberlab.db.errors import Conflict, DatabaseUnavailable, NotFound
@@ -104,6 +104,7 @@ def make_parser() -> argparse.ArgumentParser:
         "Create or migrate the database that DATABASE_URL names. Does nothing if it is at this version already.",
     )
     cli_users.add_commands(commands)
+    cli_keys.add_commands(commands)
     cli_assign.add_commands(commands)
     return parser
 

@@ -132,6 +132,7 @@ class Settings(BaseSettings):
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
     auth_config: Annotated[Path | None, BeforeValidator(_or_none)] = None
+    factor_keys: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)] = ()
     bcrypt_cost: int = Field(12, ge=4, le=16)
     login_idle: Seconds = 8 * 3600.0
     login_lifetime: Seconds = 7 * 86_400.0
@@ -161,7 +162,13 @@ class Settings(BaseSettings):
             )
         elif len(secret) < 32:
             found.append("SECRET_KEY: shorter than 32 characters; make one with secrets.token_urlsafe(48)")
-        return found + self.database_problems()
+        return found + self.factor_problems() + self.database_problems()
+
+    def factor_problems(self) -> list[str]:
+        """What is wrong with FACTOR_KEYS."""
+        if any(len(key.get_secret_value()) < 32 for key in self.factor_keys):
+            return ["FACTOR_KEYS: a key is shorter than 32 characters; make one with secrets.token_urlsafe(48)"]
+        return []
 
     def database_problems(self) -> list[str]:
         """What is wrong with DATABASE_URL; all that the shell commands for users and migrations need."""

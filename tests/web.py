@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 from tornado.httputil import HTTPHeaders
 
+from cyberlab.auth.config import AuthConfig, Backends
 from cyberlab.auth.local import LocalBackend
 from cyberlab.auth.login import LoginService
 from cyberlab.auth.passwords import hash_password
@@ -74,7 +75,9 @@ class World:
     "kali" is the student's with the right to start it; "spare" is nobody's; "other" is another student's.
     """
 
-    def __init__(self, url: str, **settings: Any) -> None:
+    def __init__(self, url: str, auth: AuthConfig | None = None, **settings: Any) -> None:
+        """``auth``: what AUTH_CONFIG would say; without it, what holds without one."""
+        auth = auth or AuthConfig()
         self.config = Settings(
             _env_file=None,
             **{"secret_key": SecretStr("s" * 40), "bcrypt_cost": 4, "database_url": url} | settings,
@@ -87,9 +90,10 @@ class World:
             config=self.config,
             database=self.database,
             auth_pool=self.auth_pool,
-            logins=LoginService(self.database, self.auth_pool, backends, self.config),
+            logins=LoginService(self.database, self.auth_pool, backends, self.config, auth),
             clusters={"pve": self.cluster},  # type: ignore[dict-item]
             registry=Registry(),
+            backends=Backends(auth),
         )
         self.tokens: dict[str, str] = {}
         self.users: dict[str, int] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -13,6 +13,8 @@ from sqlalchemy import select
 from sqlalchemy import update as sql_update
 from sqlalchemy.orm import Session
 
+from cyberlab.db import audit
+from cyberlab.db.audit import Actor
 from cyberlab.db.models import LoginSession, Role, User, utcnow
 from cyberlab.db.read_only import reads
 from cyberlab.db.text import clean
@@ -92,6 +94,30 @@ def resolve(s: Session, token: str, now: datetime, idle: float) -> Login | None:
     if login is not None and needs_touch(login, now):
         touch(s, [login.session_id], now)
     return login
+
+
+@reads
+def of_user(s: Session, user_id: int, now: datetime, idle: float) -> Sequence[LoginSession]:
+    """A user's login sessions in force, the one used last first."""
+    rows = select(LoginSession).where(
+        LoginSession.user_id == user_id,
+        LoginSession.expires_at > now,
+        LoginSession.seen_at > now - timedelta(seconds=idle),
+    )
+    return s.scalars(rows.order_by(LoginSession.seen_at.desc(), LoginSession.id.desc())).all()
+
+
+def revoke_own(s: Session, actor: Actor, user_id: int, session_ids: Collection[int]) -> set[int]:
+    """End some of a user's own login sessions; return which there were, other users' never among them."""
+    gone = s.scalars(
+        sql_delete(LoginSession)
+        .where(LoginSession.user_id == user_id, LoginSession.id.in_(session_ids))
+        .returning(LoginSession.id)
+    )
+    ended = set(gone)
+    if ended:
+        audit.record(s, actor, "login.sign-out", "", f"{len(ended)} elsewhere")
+    return ended
 
 
 def revoke(s: Session, session_id: int) -> None:

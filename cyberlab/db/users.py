@@ -9,7 +9,7 @@ from sqlalchemy import delete as sql_delete
 from sqlalchemy import update as sql_update
 from sqlalchemy.orm import Session
 
-from cyberlab.db import audit
+from cyberlab.db import audit, devices
 from cyberlab.db.audit import Actor
 from cyberlab.db.errors import Conflict, NotFound
 from cyberlab.db.models import LoginSession, Role, User
@@ -105,13 +105,17 @@ def update(s: Session, actor: Actor, user_id: int, *, display_name: str, email: 
     return user
 
 
-def set_password(s: Session, actor: Actor, user_id: int, password_hash: str) -> None:
-    """Replace the password's hash and end all of the user's login sessions; raise NotFound or Conflict."""
+def set_password(s: Session, actor: Actor, user_id: int, password_hash: str, *, keep: int | None = None) -> None:
+    """Replace the password's hash, end the user's login sessions and forget their devices.
+
+    ``keep``: the login session that goes on, of who changes their own. Raises NotFound or Conflict.
+    """
     user = _locked(s, user_id)
     if user.backend != LOCAL:
         raise Conflict("password", f"the password of “{user.username}” is kept by {user.backend}, not here")
     user.password_hash = password_hash
-    _revoke_logins(s, user.id)
+    _revoke_logins(s, user.id, keep)
+    devices.revoke_all(s, user.id)
     audit.record(s, actor, "user.password", _label(user))
 
 
@@ -196,8 +200,9 @@ def _lock(s: Session, user_id: int, *others: ColumnElement[bool]) -> dict[int, U
     return found
 
 
-def _revoke_logins(s: Session, user_id: int) -> None:
-    s.execute(sql_delete(LoginSession).where(LoginSession.user_id == user_id))
+def _revoke_logins(s: Session, user_id: int, keep: int | None = None) -> None:
+    gone = sql_delete(LoginSession).where(LoginSession.user_id == user_id)
+    s.execute(gone if keep is None else gone.where(LoginSession.id != keep))
 
 
 def _checked_name(username: str) -> str:

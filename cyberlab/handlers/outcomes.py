@@ -18,6 +18,12 @@ def follow(handler: BaseHandler, outcome: SignedIn | NeedsSecondFactor | NeedsEn
         page = "/auth/factor" if isinstance(outcome, NeedsSecondFactor) else "/auth/enrol"
         handler.redirect(f"{page}?{urlencode({'next': next_})}" if next_ else page, status=303)
         return
+    accept(handler, outcome)
+    handler.redirect(next_ or "/", status=303)
+
+
+def accept(handler: BaseHandler, outcome: SignedIn) -> None:
+    """Set the cookies of a sign-in that is complete."""
     flags = handler.cookie_flags()
     # A session cookie: on a lab PC it goes when the browser is closed.
     handler.set_cookie(handler.cookie_name("cyberlab"), outcome.token, **flags)
@@ -26,7 +32,6 @@ def follow(handler: BaseHandler, outcome: SignedIn | NeedsSecondFactor | NeedsEn
         handler.set_cookie(handler.cookie_name(DEVICE), outcome.device, expires_days=days, **flags)
     if handler.get_cookie(handler.cookie_name(pending.COOKIE)) is not None:
         pending.forget(handler)
-    handler.redirect(next_ or "/", status=303)
 
 
 def device(handler: BaseHandler) -> str:

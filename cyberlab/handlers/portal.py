@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cyberlab.auth.config import Backends
+from cyberlab.auth.factors import Factors
 from cyberlab.auth.login import LoginService
+from cyberlab.auth.vault import Vault
 from cyberlab.blocking import BlockingPool
 from cyberlab.console.registry import Registry
 from cyberlab.db.engine import Database
@@ -37,7 +39,9 @@ class Portal:
     assets: Assets = field(default_factory=lambda: Assets(ROOT / "static"))
     errands: Errands = field(default_factory=Errands)
     proxies: tuple[Network, ...] = field(init=False)
+    factors: Factors = field(init=False)
 
     def __post_init__(self) -> None:
         """Parse the trusted proxies once; raises ValueError for a bad one."""
         object.__setattr__(self, "proxies", networks(self.config.trusted_proxies))
+        object.__setattr__(self, "factors", Factors(self.database, self.auth_pool, Vault.of(self.config)))

@@ -1,0 +1,114 @@
+"""My account: what there is, and the password."""
+
+from __future__ import annotations
+
+from cyberlab.auth import passwords, strength
+from cyberlab.auth.config import Policy
+from cyberlab.auth.login import too_fast
+from cyberlab.db import audit, devices, factors, logins, throttle, users
+from cyberlab.db.models import User, utcnow
+from cyberlab.handlers.agents import browser_words
+from cyberlab.handlers.base import BaseHandler, signed_in
+from cyberlab.handlers.forms import Form
+from cyberlab.problems import SIGNED_OUT
+
+HERE = "/account"
+HASH_TIMEOUT = 20.0  # seconds: the auth pool may be busy with a lesson's sign-ins
+
+
+class AccountPage(BaseHandler):
+    """A page about who is signed in."""
+
+    async def account(self) -> User:
+        """The row of who is signed in."""
+        user = await self.portal.database.run(users.get, self.user.user_id)
+        assert user is not None  # the login session would have gone with it
+        return user
+
+    @property
+    def policy(self) -> Policy:
+        """What the second factor is for this role."""
+        return self.portal.backends.config.second_factor.policy(self.user.role)
+
+    def done(self, notice: str) -> None:
+        """A change was made: back to the account, and say so."""
+        self.notify(notice)
+        self.redirect(HERE, status=303)
+
+    def confirm(self, *, title: str, text: str, button: str, status: int = 200, problem: str = "") -> None:
+        """Ask first."""
+        self.set_status(status)
+        self.render("account/confirm.html", title=title, text=text, button=button, back=HERE, problem=problem)
+
+
+@signed_in
+class AccountHandler(AccountPage):
+    """Everything at a glance."""
+
+    async def get(self) -> None:
+        """Show it."""
+        run, now = self.portal.database.run, utcnow()
+        self.render(
+            "account/account.html",
+            account=await self.account(),
+            held=await run(factors.overview, self.user.user_id),
+            policy=self.policy.value,
+            sessions=await run(logins.of_user, self.user.user_id, now, self.portal.config.login_idle),
+            devices=await run(devices.of_user, self.user.user_id, now),
+            browser_words=browser_words,
+        )
+
+
+@signed_in
+class PasswordHandler(AccountPage):
+    """Changing the password, of a local account."""
+
+    async def get(self) -> None:
+        """Show the form."""
+        self._show(Form(), await self.account())
+
+    async def post(self) -> None:
+        """Check the present one, like a sign-in; set the new one; sign out everywhere else."""
+        form, account = Form.sent(self), await self.account()
+        if account.backend != users.LOCAL:
+            return self._show(form, account)
+        old = self.get_body_argument("old", "", strip=False)
+        new = self.get_body_argument("new", "", strip=False)
+        if not old:
+            form.fail("old", "please give your present password")
+        problem = await self.portal.auth_pool.run(
+            HASH_TIMEOUT, strength.problem, new, ("cyberlab", account.username, account.display_name, account.email)
+        )
+        if problem is not None:
+            form.fail("new", problem)
+        elif new != self.get_body_argument("again", "", strip=False):
+            form.fail("again", "the two are not the same")
+        if form.errors or not await self._holds(form, account, old):
+            return self._show(form, account)
+        pool, cost, mine = self.portal.auth_pool, self.portal.config.bcrypt_cost, self.user.session_id
+        hashed = await pool.run(HASH_TIMEOUT, passwords.hash_password, new, cost)
+        await self.portal.database.run(users.set_password, self.actor, account.id, hashed, keep=mine)
+        self.portal.registry.end(
+            SIGNED_OUT, lambda console: console.user_id == account.id and console.login_session_id != mine
+        )
+        self.done("Your password was changed. You are signed out everywhere else.")
+
+    async def _holds(self, form: Form, account: User, old: str) -> bool:
+        """Whether that is the present password; counted like a sign-in, or a found open page could be used to guess."""
+        run = self.portal.database.run
+        attempt = await run(throttle.begin, account.username, self.client_address, utcnow())
+        if attempt.wait > 0:
+            form.fail("old", too_fast(attempt.wait).message)
+            return False
+        right = await self.portal.auth_pool.run(HASH_TIMEOUT, passwords.verify, old, account.password_hash or "")
+        if right:
+            await run(throttle.succeeded, attempt)
+            return True
+        await run(throttle.failed, attempt, utcnow())
+        await run(audit.record, self.actor, "user.password-failure", f"user {account.username}")
+        form.fail("old", "this is not your present password")
+        return False
+
+    def _show(self, form: Form, account: User) -> None:
+        self.set_status(422 if form.errors else 200)
+        self.render("account/password.html", form=form, account=account, local=account.backend == users.LOCAL)
