@@ -53,9 +53,10 @@ def opened(*, migrated: bool = True) -> Iterator[tuple[Database, Settings]]:
         database.close()
 
 
-def user_named(database: Database, name: str) -> User:
-    """The local user of that name; raise CommandError if there is none."""
-    user = database.call(users.by_name, name)
+def user_named(database: Database, name: str, backend: str = users.LOCAL) -> User:
+    """The user of that name in that backend; raise CommandError if there is none."""
+    user = database.call(users.by_name, name, backend)
     if user is None:
-        raise CommandError(f"there is no user “{name}”; server.py user list shows all")
+        of = "" if backend == users.LOCAL else f" of {backend}"
+        raise CommandError(f"there is no user “{name}”{of}; server.py user list shows all")
     return user

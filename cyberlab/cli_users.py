@@ -7,11 +7,12 @@ import getpass
 import secrets
 import sys
 
-from cyberlab.auth import passwords
+from cyberlab.auth import config, passwords
 from cyberlab.cli_common import CommandError, Parsers, actor, command, opened, user_named
 from cyberlab.db import factors, throttle, users
 from cyberlab.db.models import Role
 from cyberlab.db.page import MAX_LIMIT
+from cyberlab.settings import Settings
 
 _ATTEMPTS = 3
 
@@ -27,6 +28,7 @@ def add_commands(commands: Parsers) -> None:
     )
     add.add_argument("--display-name", metavar="NAME", default="", help="the name that pages show")
     add.add_argument("--email", metavar="ADDRESS")
+    _add_backend(add, "whose account: its owner claims it at the first sign-in there; default: local")
     _add_password_options(add)
     passwd = command(
         nested,
@@ -45,8 +47,10 @@ def add_commands(commands: Parsers) -> None:
         "Close an account: its sign-ins and open consoles end within a second, its assignments stay.",
     )
     disable.add_argument("name", metavar="NAME")
+    _add_backend(disable)
     enable = command(nested, "enable", _enable, "reopen an account", "Reopen an account that was disabled.")
     enable.add_argument("name", metavar="NAME")
+    _add_backend(enable)
     unlock = command(
         nested,
         "unlock",
@@ -64,7 +68,7 @@ def add_commands(commands: Parsers) -> None:
         "the phone is gone. Where the role needs a second factor, they enrol a new one at the next sign-in.",
     )
     reset.add_argument("name", metavar="NAME")
-    reset.add_argument("--backend", metavar="NAME", default=users.LOCAL, help="whose account; default: local")
+    _add_backend(reset)
     listing = command(
         nested, "list", _list, "list accounts", "List accounts: name, role, state, backend, display name."
     )
@@ -78,6 +82,10 @@ _ASKING = (
 )
 
 
+def _add_backend(parser: argparse.ArgumentParser, words: str = "whose account; default: local") -> None:
+    parser.add_argument("--backend", metavar="NAME", default=users.LOCAL, help=words)
+
+
 def _add_password_options(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--password-stdin", action="store_true", help="read the password from the first line of stdin")
@@ -85,22 +93,36 @@ def _add_password_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add(arguments: argparse.Namespace) -> int:
+    backend = arguments.backend
+    asks = backend == users.LOCAL
+    if not asks and (arguments.password_stdin or arguments.generate):
+        raise CommandError(f"the password is kept by {backend}, not here")
     with opened() as (database, portal):
-        if database.call(users.by_name, arguments.name) is not None:  # before anybody types a password twice
+        _check_backend(backend, portal)
+        if database.call(users.by_name, arguments.name, backend) is not None:  # before anybody types a password twice
             raise CommandError(f"there already is a user “{arguments.name}”; server.py user passwd sets a password")
-        password, made_up = _new_password(arguments)
+        password, made_up = _new_password(arguments) if asks else ("", False)
         user = database.call(
             users.create,
             actor(),
             username=arguments.name,
             role=Role(arguments.role),
-            password_hash=passwords.hash_password(password, portal.bcrypt_cost),
+            password_hash=passwords.hash_password(password, portal.bcrypt_cost) if asks else None,
             display_name=arguments.display_name,
             email=arguments.email,
+            backend=backend,
         )
-    print(f"Created {user.username} ({user.role}).")
+    print(f"Created {user.username} ({user.role})." if asks else f"Created {user.username} of {backend} ({user.role}).")
     _tell(password, made_up)
     return 0
+
+
+def _check_backend(backend: str, portal: Settings) -> None:
+    if backend == users.LOCAL:  # whatever is wrong with the file: these accounts are for that day
+        return
+    names = [item.name for item in config.load(portal.auth_config).backends]
+    if backend not in names:
+        raise CommandError(f"AUTH_CONFIG has no backend “{backend}”, only {', '.join(names)}")
 
 
 def _passwd(arguments: argparse.Namespace) -> int:
@@ -116,7 +138,7 @@ def _passwd(arguments: argparse.Namespace) -> int:
 
 def _disable(arguments: argparse.Namespace) -> int:
     with opened() as (database, _):
-        user = user_named(database, arguments.name)
+        user = user_named(database, arguments.name, arguments.backend)
         database.call(users.set_active, actor(), user.id, False)
     print(f"Disabled {user.username}.")
     return 0
@@ -124,7 +146,7 @@ def _disable(arguments: argparse.Namespace) -> int:
 
 def _enable(arguments: argparse.Namespace) -> int:
     with opened() as (database, _):
-        user = user_named(database, arguments.name)
+        user = user_named(database, arguments.name, arguments.backend)
         database.call(users.set_active, actor(), user.id, True)
     print(f"Enabled {user.username}.")
     return 0
@@ -145,11 +167,7 @@ def _unlock(arguments: argparse.Namespace) -> int:
 
 def _reset_factors(arguments: argparse.Namespace) -> int:
     with opened() as (database, _):
-        user = database.call(users.by_name, arguments.name, arguments.backend)
-        if user is None:
-            raise CommandError(
-                f"there is no user “{arguments.name}” of {arguments.backend}; server.py user list shows all"
-            )
+        user = user_named(database, arguments.name, arguments.backend)
         done = database.call(factors.reset, actor(), user.id)
         database.call(throttle.unlock, actor(), user.username)
     print(f"Removed the second factors of {user.username}." if done else f"{user.username} had no second factor.")
