@@ -90,12 +90,11 @@ class Server:
         Raises SettingsError for what AUTH_CONFIG names.
         """
         settings = configuration.portal
+        sign_in = auth_config.load(settings.auth_config)  # before anything that would have to be closed again
         self.settings = settings
         self.database = Database(settings.database_url)
         self.auth_pool = BlockingPool("auth", _HASHING_THREADS, waiting=64)
-        self.backends = auth_config.build(
-            auth_config.load(settings.auth_config), BackendContext(self.database, settings)
-        )
+        self.backends = auth_config.build(sign_in, BackendContext(self.database, settings))
         self.logins = LoginService(
             self.database, self.auth_pool, self.backends.password, settings, self.backends.config
         )
