@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -29,6 +30,7 @@ from cyberlab.db.models import User, utcnow
 from cyberlab.db.throttle import Attempt
 from cyberlab.db.users import LOCAL
 
+SUBJECT_LIMIT = 255  # characters
 LATER = "later"
 RECOVERY = "recovery"
 NOT_ALLOWED = Rejected("Your account may not use this portal. Please ask those who run it.")
@@ -106,7 +108,13 @@ def complete(
 
 def _user(s: Session, mapping: GroupMapping, identity: Identity, address: str) -> User | Rejected | None:
     """The identity's row, made or refreshed; Rejected for who may not use the portal; None: none, and none is made."""
-    user = users.claim(s, backend=identity.backend, subject=identity.subject, username=identity.username)
+    if not identity.subject:
+        # Without it, everybody whom the backend does not tell apart would be one and the same user.
+        detail = f"{identity.backend} gave nothing to know the person by"
+        audit.record(s, Actor(None, identity.username, address), "login.refused", "", detail)
+        return NOT_ALLOWED
+    subject = _subject(identity.subject)
+    user = users.claim(s, backend=identity.backend, subject=subject, username=identity.username)
     if identity.backend == LOCAL or (user is not None and not user.active):
         return user  # a local account is what the portal knows of it; a disabled one stays as it was
     held = standing(mapping, identity)
@@ -123,7 +131,7 @@ def _user(s: Session, mapping: GroupMapping, identity: Identity, address: str) -
             s,
             actor,
             backend=identity.backend,
-            subject=identity.subject,
+            subject=subject,
             username=identity.username,
             role=held.role or mapping.default_role,
             mapped=held.role is not None,
@@ -144,6 +152,13 @@ def _user(s: Session, mapping: GroupMapping, identity: Identity, address: str) -
     )
     identities.enter_classes(s, actor, user, held.classes)
     return user
+
+
+def _subject(subject: str) -> str:
+    """As the column holds it; an issuer's address and a pairwise identifier may be longer together."""
+    if len(subject) <= SUBJECT_LIMIT:
+        return subject
+    return f"sha256:{hashlib.sha256(subject.encode('utf-8', 'replace')).hexdigest()}"
 
 
 def _missing_factor(

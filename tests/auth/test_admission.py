@@ -134,6 +134,24 @@ async def test_a_name_given_to_another_person_does_not_come_with_rights(make: Ma
     assert _actions(database)[-1] == "login.refused"
 
 
+@pytest.mark.gen_test
+async def test_somebody_without_a_subject_is_nobody(make: Make, database: Database) -> None:
+    """Else all whom a backend does not tell apart would be one user."""
+    assert await make().sign_in_identity(replace(ANNA, subject=""), **WHERE) == NOT_ALLOWED
+    assert database.call(users.by_name, "anna", "uni") is None
+    assert _actions(database) == ["login.refused"]
+
+
+@pytest.mark.gen_test
+async def test_a_long_subject_is_told_from_another_one(make: Make, database: Database) -> None:
+    long = "https://sso.example.edu|" + "x" * 500
+    service = make()
+    first = _signed_in(await service.sign_in_identity(replace(ANNA, subject=long + "1"), **WHERE))
+    bert = Identity("uni", long + "2", "bert")
+    assert _signed_in(await service.sign_in_identity(bert, **WHERE)) != first
+    assert _signed_in(await service.sign_in_identity(replace(ANNA, subject=long + "1"), **WHERE)) == first
+
+
 @pytest.mark.parametrize(
     ("policy", "held", "kind"),
     [

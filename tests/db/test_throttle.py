@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from threading import Barrier
 
 import pytest
 from sqlalchemy import select
@@ -68,6 +70,23 @@ def test_waits_double_up_to_the_longest(clock: Clock) -> None:
 def test_attempts_at_once_get_no_more_than_the_free_ones(clock: Clock) -> None:
     """None has failed yet: all of them are still being looked at."""
     assert sum(clock.begin().wait == 0 for _ in range(50)) == ACCOUNT.free + 1
+
+
+def test_attempts_from_several_processes_at_once_are_counted_together(clock: Clock, url: str) -> None:
+    """Two portals on one database, four threads each, and a name that neither has seen."""
+    portals = [Database(url), Database(url)]
+    start = Barrier(8)
+
+    def guess(number: int) -> int:
+        start.wait(10)
+        tries = (portals[number % 2].call(throttle.begin, "anna", BAD, clock.now) for _ in range(5))
+        return sum(attempt.wait == 0 for attempt in tries)
+
+    with ThreadPoolExecutor(8) as pool:
+        let_through = sum(pool.map(guess, range(8)))
+    for portal in portals:
+        portal.close()
+    assert let_through == ACCOUNT.free + 1
 
 
 def test_a_restart_forgets_nothing(clock: Clock, url: str) -> None:
