@@ -70,6 +70,7 @@ SERVICES: dict[str, Service] = {
     "qemu": Service(_which("qemu-system-x86_64"), "qemu-system-x86", "the tests with a real guest"),
     "chromium": Service(_chromium, "chromium", "the browser tests"),
     "postgresql": Service(_postgresql, "postgresql", "the PostgreSQL migration tests"),
+    "slapd": Service(_which("slapd"), "slapd", "the tests with an OpenLDAP directory"),
     "caddy": Service(_which("caddy"), "caddy", "the check of deploy/Caddyfile", optional=True),
     "nginx": Service(_which("nginx"), "nginx", "the check of deploy/nginx.conf", optional=True),
 }

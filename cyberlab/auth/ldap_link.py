@@ -1,0 +1,122 @@
+"""One verified connection to a directory server, and its failures in plain words; blocking.
+
+The connection is always encrypted and the server's certificate always verified: there is no option against it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ldap3
+from ldap3.core import exceptions as errors
+
+from cyberlab.auth.ldap_options import LdapOptions, address
+
+SUCCESS, SIZE_LIMIT, NO_SUCH_OBJECT, INVALID_DN, INVALID_CREDENTIALS = 0, 4, 32, 34, 49  # RFC 4511, appendix A
+Entry = tuple[str, Mapping[str, list[bytes]]]
+
+
+class LinkFailed(Exception):
+    """This server cannot be asked; another one may be. The text is for the admin and has no secrets."""
+
+
+class _Tls(ldap3.Tls):  # type: ignore[misc, unused-ignore]
+    """ldap3's own check of names fails for addresses since Python 3.12; the standard library's does not."""
+
+    def __init__(self, ca_file: str | None) -> None:
+        super().__init__(validate=ssl.CERT_REQUIRED)
+        self._context = ssl.create_default_context(cafile=ca_file)
+
+    def wrap_socket(self, connection: Any, do_handshake: bool = False) -> None:
+        connection.socket = self._context.wrap_socket(connection.socket, server_hostname=connection.server.host)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An open connection; every call either answers or raises LinkFailed within the options' timeout."""
+
+    server: str
+    connection: Any
+
+    def bind(self, dn: str, password: str) -> tuple[int, str]:
+        """Bind; return the result code and the server's message. ``password`` must not be empty."""
+        if not password:  # an "unauthenticated bind" would succeed: RFC 4513, section 5.1.2
+            return INVALID_CREDENTIALS, "empty password"
+        with _plain(self.server):
+            _, result, _, _ = self.connection.rebind(dn, password, authentication=ldap3.SIMPLE)
+        return int(result["result"]), str(result["message"])
+
+    def search(self, base: str, query: str, attributes: list[str], limit: int, *, one: bool = False) -> list[Entry]:
+        """The entries found, ``limit`` at most; ``one`` reads ``base`` itself."""
+        with _plain(self.server):
+            _, result, response, _ = self.connection.search(
+                base, query, ldap3.BASE if one else ldap3.SUBTREE, attributes=attributes, size_limit=limit
+            )
+        code = int(result["result"])
+        if code == NO_SUCH_OBJECT and one:
+            return []
+        if code not in (SUCCESS, SIZE_LIMIT):
+            words = f"{result['description']} {result['message']}".strip()
+            raise LinkFailed(f"{self.server}: the search under {base} was refused: {words}")
+        return [
+            (item["dn"], {name.casefold(): values for name, values in item["raw_attributes"].items()})
+            for item in response or []
+            if item["type"] == "searchResEntry"
+        ]
+
+
+@contextlib.contextmanager
+def open_link(options: LdapOptions, server: str) -> Iterator[Link]:
+    """Connect, encrypt and verify; raise LinkFailed. Nobody is bound yet."""
+    first, host, port = address(server)
+    with _plain(server):
+        tls = _Tls(str(options.ca_file) if options.ca_file else None)
+        where = ldap3.Server(
+            host, port, use_ssl=first, tls=tls, get_info=ldap3.NONE, connect_timeout=options.timeout
+        )  # fmt: skip
+        connection = ldap3.Connection(
+            where,
+            client_strategy=ldap3.SAFE_SYNC,
+            receive_timeout=options.timeout,
+            auto_referrals=False,  # a referral would show the password to whomever it names
+            check_names=False,
+        )
+    try:
+        with _plain(server):
+            connection.open()
+            if not first:
+                connection.start_tls()
+        yield Link(server, connection)
+    finally:
+        with contextlib.suppress(Exception):
+            connection.unbind()
+        if connection.socket is not None:  # where opening failed half-way
+            with contextlib.suppress(Exception):
+                connection.socket.close()
+
+
+@contextlib.contextmanager
+def _plain(server: str) -> Iterator[None]:
+    """ldap3's exceptions, and the system's, as LinkFailed."""
+    try:
+        yield
+    except (errors.LDAPException, OSError) as error:
+        raise LinkFailed(f"{server}: {_words(error)}") from None
+
+
+def _words(error: BaseException) -> str:
+    text = str(error)
+    if "certificate verify failed" in text or "CERTIFICATE_VERIFY_FAILED" in text:
+        why = text.partition("certificate verify failed:")[2].partition("(_ssl")[0].strip(" '\")]")
+        return f"its certificate is not trusted: {why or 'verification failed'}"
+    if "timed out" in text or "timeout" in text.lower() or "Resource temporarily unavailable" in text:
+        return "no answer in time"
+    if "refused" in text:
+        return "connection refused"
+    if isinstance(error, errors.LDAPStartTLSError):
+        return f"StartTLS failed: {text}"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,187 @@
+"""Sign-in by a real OpenLDAP server, and by servers that hang, refuse or are not who they should be."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from cyberlab.auth.base import TOO_MANY_ENTRIES, AccountProblem, BackendUnavailable
+from cyberlab.auth.ldap import LdapBackend, LdapOptions, direct_name
+from cyberlab.blocking import BlockingPool
+from tests.slapd import BASE, PASSWORD, SERVICE_DN, SERVICE_PASSWORD, Slapd, free_port, make_certificate
+
+
+@pytest.fixture(scope="module")
+def slapd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slapd]:
+    """The directory that this module signs in to."""
+    server = Slapd(tmp_path_factory.mktemp("slapd"))
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """A server that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+def backend(slapd: Slapd, **changes: Any) -> LdapBackend:
+    """Search, then bind, unless told otherwise."""
+    options: dict[str, Any] = {
+        "servers": [slapd.url],
+        "ca_file": slapd.ca,
+        "base": f"ou=people,{BASE}",
+        "bind_dn": SERVICE_DN,
+        "bind_password": SERVICE_PASSWORD,
+        "group_base": f"ou=groups,{BASE}",
+        "timeout": 2,
+    }
+    return LdapBackend("campus", LdapOptions.model_validate(options | changes))
+
+
+DIRECT = {"bind_dn": "", "bind_password": "", "user_dn": f"uid={{username}},ou=people,{BASE}"}
+
+
+@pytest.mark.parametrize("scheme", ["url", "tls_url"])
+def test_search_then_bind(slapd: Slapd, scheme: str) -> None:
+    campus = backend(slapd, servers=[getattr(slapd, scheme)])
+    anna = campus.authenticate("ANNA", PASSWORD)
+    assert anna is not None
+    assert (anna.backend, anna.username, anna.display_name, anna.email) == (
+        "campus", "anna", "Anna Example", "an@uni.example"
+    )  # fmt: skip
+    assert len(anna.subject) == 36
+    assert campus.authenticate("anna", "wrong") is None
+    assert campus.authenticate("nobody", PASSWORD) is None
+
+
+def test_direct_bind(slapd: Slapd) -> None:
+    campus = backend(slapd, **DIRECT)
+    anna = campus.authenticate("anna", PASSWORD)
+    searched = backend(slapd).authenticate("anna", PASSWORD)
+    assert anna is not None
+    assert searched is not None
+    assert anna.subject == searched.subject
+    assert campus.authenticate("anna", "wrong") is None
+    assert campus.authenticate("nobody", PASSWORD) is None
+    assert campus.authenticate("anna,ou=people", PASSWORD) is None
+
+
+def test_groups_by_search(slapd: Slapd) -> None:
+    campus = backend(slapd, groups="search")
+    anna, bert = campus.authenticate("anna", PASSWORD), campus.authenticate("bert", PASSWORD)
+    assert anna is not None
+    assert anna.groups == {"lab-staff", "posix-lab"}
+    assert bert is not None
+    assert bert.groups == frozenset(), "a group of the same name elsewhere does not count"
+
+
+@pytest.mark.parametrize("name", ["*", "an*", "anna)(uid=*", "anna\x00", "(", "\\", "", "   "])
+def test_names_that_mean_something_in_a_filter(slapd: Slapd, name: str) -> None:
+    assert backend(slapd).authenticate(name, PASSWORD) is None
+    assert backend(slapd, **DIRECT).authenticate(name, PASSWORD) is None
+
+
+def test_a_name_with_such_characters_of_its_own(slapd: Slapd) -> None:
+    campus = backend(slapd, groups="search")
+    odd = campus.authenticate("we(i)rd*", PASSWORD)
+    assert odd is not None
+    assert odd.username == "we(i)rd*"
+
+
+def test_an_empty_password_is_refused_unasked() -> None:
+    options = LdapOptions.model_validate({"servers": ["ldap://127.0.0.1:1"], "base": BASE, **DIRECT})
+    assert LdapBackend("campus", options).authenticate("anna", "") is None
+
+
+def test_two_entries(slapd: Slapd) -> None:
+    with pytest.raises(AccountProblem) as caught:
+        backend(slapd, base=BASE).authenticate("twin", PASSWORD)
+    assert caught.value.code == TOO_MANY_ENTRIES
+    assert "ou=guests" in caught.value.detail
+
+
+def test_a_service_account_that_is_refused(slapd: Slapd) -> None:
+    with pytest.raises(BackendUnavailable, match="the service account was refused"):
+        backend(slapd, bind_password="old secret").authenticate("anna", PASSWORD)
+
+
+@pytest.mark.parametrize("scheme", ["url", "tls_url"])
+def test_a_certificate_of_another_authority(slapd: Slapd, tmp_path: Path, scheme: str) -> None:
+    other, _, _ = make_certificate(tmp_path)
+    with pytest.raises(BackendUnavailable, match="its certificate is not trusted"):
+        backend(slapd, servers=[getattr(slapd, scheme)], ca_file=other).authenticate("anna", PASSWORD)
+
+
+@pytest.mark.parametrize("scheme", ["url", "tls_url"])
+def test_a_certificate_for_another_name(slapd: Slapd, scheme: str) -> None:
+    url = getattr(slapd, scheme).replace("127.0.0.1", "localhost")
+    with pytest.raises(BackendUnavailable, match=r"its certificate is not trusted.*localhost"):
+        backend(slapd, servers=[url]).authenticate("anna", PASSWORD)
+
+
+def test_nobody_listens(slapd: Slapd) -> None:
+    with pytest.raises(BackendUnavailable, match="connection refused"):
+        backend(slapd, servers=[f"ldap://127.0.0.1:{free_port()}"]).authenticate("anna", PASSWORD)
+
+
+def test_fail_over_and_the_dead_server_is_asked_last_from_then_on(slapd: Slapd, silent: str) -> None:
+    campus = backend(slapd, servers=[f"ldap://{silent}", slapd.url], timeout=1)
+    assert campus.authenticate("anna", PASSWORD) is not None
+    begun = time.monotonic()
+    assert campus.authenticate("anna", PASSWORD) is not None
+    assert time.monotonic() - begun < 1.0, "the silent server was asked first again"
+
+
+async def _hang(slapd: Slapd, server: str) -> int:
+    pool = BlockingPool("auth", 1, waiting=1)
+    ticks = 0
+    try:
+        waiting = asyncio.ensure_future(
+            pool.run(15.0, backend(slapd, servers=[server], timeout=1).authenticate, "a", "b")
+        )
+        while not waiting.done():
+            await asyncio.sleep(0.01)
+            ticks += 1
+        with pytest.raises(BackendUnavailable, match="no answer in time"):
+            await waiting
+    finally:
+        pool.close()
+    return ticks
+
+
+@pytest.mark.parametrize("scheme", ["ldap", "ldaps"])
+def test_a_directory_that_hangs_holds_up_nobody(slapd: Slapd, silent: str, scheme: str) -> None:
+    assert asyncio.run(_hang(slapd, f"{scheme}://{silent}")) > 20
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"servers": []}, "at least 1"),
+        ({"servers": ["http://x"]}, "must be like"),
+        ({"user_dn": "uid={username}"}, "give either"),
+        ({"bind_dn": "", "user_dn": "uid=x"}, "must contain"),
+        ({"bind_password": ""}, "bind_password_env"),
+        ({"starttls": False}, "Extra"),
+    ],
+)
+def test_options_that_cannot_be(changes: dict[str, Any], words: str) -> None:
+    good = {"servers": ["ldap://x"], "base": BASE, "bind_dn": SERVICE_DN, "bind_password": "x"}
+    LdapOptions.model_validate(good)
+    with pytest.raises(ValidationError, match=words):
+        LdapOptions.model_validate(good | changes)
+
+
+def test_names_to_bind_with() -> None:
+    assert direct_name("uid={username},dc=x", "a,b=c") == "uid=a\\,b\\=c,dc=x"
+    assert direct_name("{username}@ad.example", "anna") == "anna@ad.example"
+    assert direct_name("{username}@ad.example", "anna@uni.example") == "anna@uni.example"
