@@ -123,7 +123,7 @@ class LoginService:
 
         A right one goes to complete(); a wrong one to factor_failed().
         """
-        return await self._database.run(throttle.begin, f"factor:{pending.user_id}", address, utcnow())
+        return await self._database.run(throttle.begin, pending.user_id, address, utcnow())
 
     async def factor_failed(self, pending: Pending, attempt: Attempt, *, factor: str, address: str) -> None:
         """Count and note a wrong second factor."""

@@ -29,6 +29,11 @@ KEEP = timedelta(days=2)
 _NAME_READ = 256  # characters
 
 
+# What is guessed at: the password of a name, or the second factor of the user with that id. Not one text for
+# both, or whoever types such a text as a name would make others wait.
+Account = str | int
+
+
 @dataclass(frozen=True, slots=True)
 class Limit:
     """``free`` failures cost nothing, further ones waits of 2, 4, 8… seconds up to ``longest``.
@@ -61,7 +66,7 @@ class Attempt:
 
 
 @reads
-def blocked(s: Session, name: str, address: str, now: datetime) -> float:
+def blocked(s: Session, account: Account, address: str, now: datetime) -> float:
     """Seconds that begin() would certainly refuse an attempt for; 0: ask begin().
 
     It only reads: a flood of refused attempts takes the database's one write lock from nobody.
@@ -71,20 +76,20 @@ def blocked(s: Session, name: str, address: str, now: datetime) -> float:
     waiting = _remaining(row, now)
     if waiting > 0 or row is None or _faded(row, ADDRESS, now) == 0:
         return waiting
-    return _remaining(_row(s, AttemptScope.ACCOUNT, _account_key(s, name, address, now), locked=False), now)
+    return _remaining(_row(s, AttemptScope.ACCOUNT, _account_key(s, account, address, now), locked=False), now)
 
 
-def begin(s: Session, name: str, address: str, now: datetime) -> Attempt:
-    """Count an attempt with that name, unless it has to wait. Unknown names are counted like known ones."""
+def begin(s: Session, account: Account, address: str, now: datetime) -> Attempt:
+    """Count an attempt, unless it has to wait. Names that nobody has are counted like those of users."""
     by_address = _key("address", network(address))
     waiting = _remaining(_row(s, AttemptScope.ADDRESS, by_address), now)
     if waiting > 0:
         return Attempt("", by_address, waiting)
-    key = _account_key(s, name, address, now)
+    key = _account_key(s, account, address, now)
     row = _row(s, AttemptScope.ACCOUNT, key) or _new(s, AttemptScope.ACCOUNT, key, now)
     waiting = _remaining(row, now)
     if waiting > 0 and _clean(s, by_address, now):
-        waiting = _turn(s, name, address, waiting, now)
+        waiting = _turn(s, account, address, waiting, now)
     if waiting > 0:
         return Attempt("", by_address, waiting)
     locks = _count(row, ACCOUNT, now)
@@ -132,9 +137,9 @@ def unlock(s: Session, actor: Actor, name: str) -> bool:
     """Forget the failures of an account; False: there were none."""
     owners = s.scalars(select(User.id).where(User.username == normalise_username(clean(name)))).all()
     known = s.scalars(select(KnownAddress.address).where(KnownAddress.user_id.in_(owners)).distinct()).all()
-    names = [name, *(f"factor:{user_id}" for user_id in owners)]
-    keys = [_key("name", _folded(item)) for item in names]
-    keys += [_key("pair", _folded(item), address) for item in names for address in known]
+    accounts: list[Account] = [name, *owners]
+    keys = [_key(*_parts(account)) for account in accounts]
+    keys += [_key("pair", *_parts(account), address) for account in accounts for address in known]
     gone = s.scalars(
         select(SignInAttempt).where(SignInAttempt.scope == AttemptScope.ACCOUNT, SignInAttempt.key.in_(keys))
     )
@@ -166,31 +171,28 @@ def network(address: str) -> str:
     return str(ipaddress.ip_network((parsed, 64), strict=False))
 
 
-def _account_key(s: Session, name: str, address: str, now: datetime) -> str:
+def _account_key(s: Session, account: Account, address: str, now: datetime) -> str:
     """By the name alone, or, from where its owner has signed in before, by the name there.
 
     So guesses made elsewhere do not make the owner wait, and those made there are still counted.
     """
-    where, folded = network(address), _folded(name)
-    since = now - timedelta(days=KNOWN_DAYS)
-    of_user = User.username == folded
-    if folded.startswith("factor:") and folded[7:].isdecimal():
-        of_user = User.id == int(folded[7:])
+    where = network(address)
+    of_user = User.id == account if isinstance(account, int) else User.username == _folded(account)
     known = s.scalar(
         select(KnownAddress.user_id)
         .join(User, User.id == KnownAddress.user_id)
-        .where(of_user, KnownAddress.address == where, KnownAddress.last_success_at > since)
+        .where(of_user, KnownAddress.address == where, KnownAddress.last_success_at > now - timedelta(days=KNOWN_DAYS))
         .limit(1)
     )
-    return _key("name", folded) if known is None else _key("pair", folded, where)
+    return _key(*_parts(account)) if known is None else _key("pair", *_parts(account), where)
 
 
-def _turn(s: Session, name: str, address: str, waiting: float, now: datetime) -> float:
+def _turn(s: Session, account: Account, address: str, waiting: float, now: datetime) -> float:
     """Seconds that a clean address still has to wait for this account: no more than a minute from its first try.
 
     Else somebody who guesses all day, and is there first whenever a wait ends, would keep the owner out all day.
     """
-    key = _key("turn", _folded(name), network(address))
+    key = _key("turn", *_parts(account), network(address))
     row = _row(s, AttemptScope.ACCOUNT, key)
     if row is None:
         row = _new(s, AttemptScope.ACCOUNT, key, now)
@@ -242,6 +244,10 @@ def _new(s: Session, scope: AttemptScope, key: str, now: datetime) -> SignInAtte
             raise
         return there
     return row
+
+
+def _parts(account: Account) -> tuple[str, str]:
+    return ("factor", str(account)) if isinstance(account, int) else ("name", _folded(account))
 
 
 def _folded(name: str) -> str:

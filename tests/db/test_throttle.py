@@ -29,20 +29,20 @@ class Clock:
     def later(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
 
-    def begin(self, name: str = "anna", address: str = BAD) -> Attempt:
+    def begin(self, name: str | int = "anna", address: str = BAD) -> Attempt:
         known = self.database.call(throttle.blocked, name, address, self.now)
         attempt = self.database.call(throttle.begin, name, address, self.now)
         assert known in (0, attempt.wait)
         return attempt
 
-    def wrong(self, name: str = "anna", address: str = BAD) -> Attempt:
+    def wrong(self, name: str | int = "anna", address: str = BAD) -> Attempt:
         """An attempt with a wrong password, if it is let through."""
         attempt = self.begin(name, address)
         if attempt.wait == 0:
             self.database.call(throttle.failed, attempt, self.now)
         return attempt
 
-    def lock(self, name: str = "anna", address: str = BAD) -> None:
+    def lock(self, name: str | int = "anna", address: str = BAD) -> None:
         for _ in range(ACCOUNT.free + 1):
             assert self.wrong(name, address).wait == 0
         assert self.wrong(name, address).wait > 0
@@ -132,7 +132,7 @@ def test_guesses_elsewhere_do_not_make_the_owner_wait(clock: Clock, actor: Actor
     clock.database.call(throttle.know, anna.id, HOME, clock.now)
     clock.lock()
     assert clock.begin("anna", HOME).wait == 0
-    assert clock.begin(f"factor:{anna.id}", HOME).wait == 0
+    assert clock.begin(anna.id, HOME).wait == 0
     assert clock.begin("anna", "192.0.2.8").wait == 2  # a neighbour is not the owner
 
 
@@ -184,12 +184,18 @@ def test_unlock(clock: Clock, actor: Actor) -> None:
     clock.lock()
     clock.database.call(throttle.know, anna.id, HOME, clock.now)
     clock.lock("anna", HOME)
-    clock.lock(f"factor:{anna.id}", HOME)
+    clock.lock(anna.id, HOME)
     assert clock.database.call(throttle.unlock, actor, "Anna")
     assert {clock.begin("anna", where).wait for where in (HOME, BAD)} == {0}
-    assert clock.begin(f"factor:{anna.id}", HOME).wait == 0
+    assert clock.begin(anna.id, HOME).wait == 0
     assert clock.database.call(audit.page).rows[0].action == "user.unlock"
     assert not clock.database.call(throttle.unlock, actor, "nobody")
+
+
+def test_no_name_is_anybodys_second_factor(clock: Clock) -> None:
+    for name in ("1", "factor:1", "factor\x001"):
+        clock.lock(name)
+    assert clock.begin(1, HOME).wait == 0
 
 
 def test_purge_forgets_what_has_no_effect(clock: Clock, actor: Actor) -> None:
