@@ -45,7 +45,8 @@ def main() -> int:
     """Install what can be installed; report the rest."""
     kin = distribution()
     # Ubuntu's chromium is a stub that asks for a snap, which neither containers nor root can use.
-    wanted = [SERVICES[name].package for name in missing() if not (kin == "ubuntu" and name == "chromium")]
+    lacking = [name for name in missing() if not (kin == "ubuntu" and name == "chromium")]
+    wanted = [package for name in lacking for package in SERVICES[name].package.split()]
     if wanted and kin and os.geteuid() == 0:
         install(wanted)
     lacking = missing()

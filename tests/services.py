@@ -20,7 +20,7 @@ _PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sb
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A program that tests start: ``find`` locates it, ``package`` names Debian's package."""
+    """A program that tests start: ``find`` locates it, ``package`` names Debian's package or packages."""
 
     find: Callable[[], str | None]
     package: str
@@ -65,12 +65,14 @@ def _postgresql() -> str | None:
     return str(folders[-1].parent) if folders else None
 
 
+SAMBA_PACKAGES = "samba samba-ad-provision winbind samba-dsdb-modules samba-vfs-modules"
 SERVICES: dict[str, Service] = {
     "sshd": Service(_which("sshd"), "openssh-server", "the end-to-end and SSH tests"),
     "qemu": Service(_which("qemu-system-x86_64"), "qemu-system-x86", "the tests with a real guest"),
     "chromium": Service(_chromium, "chromium", "the browser tests"),
     "postgresql": Service(_postgresql, "postgresql", "the PostgreSQL migration tests"),
     "slapd": Service(_which("slapd"), "slapd", "the tests with an OpenLDAP directory"),
+    "samba": Service(_which("samba"), SAMBA_PACKAGES, "the tests with Active Directory"),
     "caddy": Service(_which("caddy"), "caddy", "the check of deploy/Caddyfile", optional=True),
     "nginx": Service(_which("nginx"), "nginx", "the check of deploy/nginx.conf", optional=True),
 }
