@@ -55,6 +55,7 @@ class AccountHandler(AccountPage):
             policy=self.policy.value,
             sessions=await run(logins.of_user, self.user.user_id, now, self.portal.config.login_idle),
             devices=await run(devices.of_user, self.user.user_id, now),
+            passkeys=self.portal.passkeys.possible,
             browser_words=browser_words,
         )
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+
 from cyberlab.auth.config import Policy
 from cyberlab.auth.factors import Person
+from cyberlab.auth.passkeys import PasskeyRefused
 from cyberlab.db import factors
 from cyberlab.db.errors import Conflict
+from cyberlab.handlers import challenges
 from cyberlab.handlers.account import AccountPage
 from cyberlab.handlers.base import signed_in
 from cyberlab.handlers.explanations import Explanation, Refusal
-from cyberlab.handlers.forms import Form
+from cyberlab.handlers.forms import Form, sentence
+
+log = logging.getLogger(__name__)
 
 SWITCHED_OFF = Explanation(
     "Second factors are switched off",
@@ -101,6 +107,66 @@ class RemoveAppHandler(FactorPage):
             title="Remove the app?",
             text="Its codes are not accepted any more. Delete the entry in the app as well.",
             button="Remove the app",
+            status=status,
+            problem=problem,
+        )
+
+
+@signed_in
+class PasskeyHandler(FactorPage):
+    """Adding a passkey."""
+
+    async def get(self) -> None:
+        """Show the page that asks the browser."""
+        await self._show()
+
+    async def post(self) -> None:
+        """Keep it."""
+        try:
+            challenge, answer = challenges.answered(self, self.user.user_id, challenges.ADD)
+            name = self.get_body_argument("name", "")
+            codes = await self.portal.passkeys.finish(self.actor, self.person, challenge, answer, name)
+        except PasskeyRefused as error:
+            log.info("new passkey of %s refused: %s [%s]", self.user.username, error, self.request_id)
+            return await self._show("The passkey was not accepted. Try again.")
+        except Conflict as conflict:
+            return await self._show(sentence(conflict.message))
+        self.added(codes, "The passkey was added.")
+
+    async def _show(self, message: str = "") -> None:
+        question = await self.portal.passkeys.begin(self.person, self.user.display_name)
+        self.set_status(422 if message else 200)
+        self.render(
+            "account/passkey.html",
+            question=question,
+            challenge=challenges.signed(self, question.challenge, self.user.user_id, challenges.ADD),
+            message=message,
+            action="/account/passkeys",
+            back="/account",
+            next="",
+        )
+
+
+@signed_in
+class RemovePasskeyHandler(FactorPage):
+    """Removing a passkey, after a question."""
+
+    def get(self, passkey_id: str) -> None:
+        """Ask."""
+        self._ask()
+
+    async def post(self, passkey_id: str) -> None:
+        """Remove it."""
+        if not await self.may_remove():
+            return self._ask(422, LAST)
+        await self.portal.database.run(factors.remove_passkey, self.actor, self.user.user_id, int(passkey_id))
+        self.done("The passkey was removed.")
+
+    def _ask(self, status: int = 200, problem: str = "") -> None:
+        self.confirm(
+            title="Remove the passkey?",
+            text="It is not accepted any more. Delete it on the device as well.",
+            button="Remove the passkey",
             status=status,
             problem=problem,
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cyberlab.auth import passwords
 from cyberlab.auth.access import Action
-from cyberlab.db import users
+from cyberlab.db import factors, throttle, users
 from cyberlab.db.errors import Conflict, NotFound
 from cyberlab.db.models import Role, User
 from cyberlab.handlers.admin import ROWS, AdminHandler
@@ -106,7 +106,7 @@ class NewUserHandler(UserHandler):
 
     def _show(self, form: Form) -> None:
         self.set_status(422 if form.errors else 200)
-        self.render("admin/user.html", form=form, user=None, roles=ROLES)
+        self.render("admin/user.html", form=form, user=None, roles=ROLES, held=frozenset())
 
 
 @requires(Action.ADMINISTER)
@@ -117,7 +117,7 @@ class EditUserHandler(UserHandler):
         """Show the form."""
         user = await self.found(user_id)
         values = {"display_name": user.display_name, "email": user.email or "", "role": user.role.value}
-        self._show(Form(values), user)
+        await self._show(Form(values), user)
 
     async def post(self, user_id: str) -> None:
         """Change the user, or show the form again with what is wrong."""
@@ -137,11 +137,12 @@ class EditUserHandler(UserHandler):
                 return self.done(LIST, f"User {user.username} was saved.")
             except Conflict as conflict:
                 form.conflict(conflict)
-        self._show(form, user)
+        await self._show(form, user)
 
-    def _show(self, form: Form, user: User) -> None:
+    async def _show(self, form: Form, user: User) -> None:
+        held = await self.portal.database.run(factors.enrolled, user.id)
         self.set_status(422 if form.errors else 200)
-        self.render("admin/user.html", form=form, user=user, roles=ROLES)
+        self.render("admin/user.html", form=form, user=user, roles=ROLES, held=held)
 
 
 @requires(Action.ADMINISTER)
@@ -225,3 +226,28 @@ class RemoveUserHandler(UserHandler):
             status=status,
             problem=problem,
         )
+
+
+@requires(Action.ADMINISTER)
+class ResetFactorsHandler(UserHandler):
+    """Taking somebody's second factors off, after a question: the phone is gone, and the recovery codes with it."""
+
+    async def get(self, user_id: str) -> None:
+        """Ask."""
+        user = await self.found(user_id)
+        self.confirm(
+            title=f"Reset the second factors of {user.username}?",
+            text="Their apps, passkeys, recovery codes and remembered browsers are removed, and they are signed out "
+            "everywhere. Until they set up a new one, the password alone lets them in: be sure who asked you.",
+            button="Reset the second factors",
+            back=f"{LIST}/{user.id}",
+        )
+
+    async def post(self, user_id: str) -> None:
+        """Reset."""
+        user = await self.found(user_id)
+        done = await self.portal.database.run(factors.reset, self.actor, user.id)
+        await self.portal.database.run(throttle.unlock, self.actor, user.username)
+        self.portal.registry.end(SIGNED_OUT, lambda console: console.user_id == user.id)
+        words = "The second factors of {} were reset." if done else "{} had no second factor."
+        self.done(f"{LIST}/{user.id}", words.format(user.username))

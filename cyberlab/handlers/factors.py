@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import logging
+
 from cyberlab.auth import totp
 from cyberlab.auth.admission import LATER
 from cyberlab.auth.base import Pending, Rejected, SignedIn
 from cyberlab.auth.factors import RECOVERY, AlreadyEnrolled, Person
 from cyberlab.auth.login import too_fast
+from cyberlab.auth.passkeys import PasskeyRefused
 from cyberlab.db import factors, users
 from cyberlab.db.audit import Actor
 from cyberlab.db.errors import Conflict
 from cyberlab.db.models import User, utcnow
-from cyberlab.handlers import outcomes, pending
+from cyberlab.handlers import challenges, outcomes, pending
 from cyberlab.handlers.base import BaseHandler, public
+from cyberlab.handlers.challenges import ADD, SIGN_IN
 from cyberlab.handlers.explanations import Explanation, Refusal
 from cyberlab.handlers.forms import Form, moment_text
 from cyberlab.handlers.paths import own_path
 
+log = logging.getLogger(__name__)
+
+NO_PASSKEY = "The passkey was not accepted. Try again, or use a code."
 WRONG = "That was not right. A code is good once, and for a minute."
 EMPTY = "Please give the code."
 
@@ -80,9 +87,7 @@ class FactorHandler(PendingHandler):
         logins = self.portal.logins
         attempt = await logins.factor_attempt(self.held, address=self.client_address)
         if attempt.wait > 0:
-            refused = too_fast(attempt.wait)
-            self.set_header("Retry-After", f"{refused.retry_after:.0f}")
-            return await self._show(refused.message, 429)
+            return await self._too_fast(attempt.wait)
         factor = await self.portal.factors.verify_code(self.held.user_id, typed)
         if factor is None:
             kind = factors.TOTP if totp.is_code("".join(typed.split())) else RECOVERY
@@ -94,12 +99,50 @@ class FactorHandler(PendingHandler):
             self.notify(f"That recovery code is used up; you have {left} left. New ones: My account.")
         outcomes.follow(self, outcome, self.next)
 
+    async def _too_fast(self, wait: float) -> None:
+        refused = too_fast(wait)
+        self.set_header("Retry-After", f"{refused.retry_after:.0f}")
+        await self._show(refused.message, 429)
+
     async def _show(self, message: str = "", status: int = 200) -> None:
         methods = await self.portal.database.run(factors.enrolled, self.held.user_id)
+        question = await self.portal.passkeys.ask(self.held.user_id)
+        challenge = challenges.signed(self, question.challenge, self.held.user_id, SIGN_IN) if question else ""
         self.set_status(status)
         self.render(
-            "auth/factor.html", methods=methods, message=message, next=self.next, remember_days=self.remember_days
+            "auth/factor.html",
+            methods=methods,
+            question=question,
+            challenge=challenge,
+            message=message,
+            next=self.next,
+            remember_days=self.remember_days,
         )
+
+
+@public
+class PasskeyHandler(FactorHandler):
+    """The answer of a passkey."""
+
+    async def get(self) -> None:
+        """The page is the other one."""
+        self.redirect("/auth/factor", status=303)
+
+    async def post(self) -> None:
+        """Verify it."""
+        logins = self.portal.logins
+        attempt = await logins.factor_attempt(self.held, address=self.client_address)
+        if attempt.wait > 0:
+            return await self._too_fast(attempt.wait)
+        try:
+            challenge, answer = challenges.answered(self, self.held.user_id, SIGN_IN)
+            await self.portal.passkeys.verify(self.held.user_id, challenge, answer)
+        except PasskeyRefused as error:
+            log.info("passkey of user %s refused: %s [%s]", self.held.user_id, error, self.request_id)
+            await logins.factor_failed(self.held, attempt, factor=factors.WEBAUTHN, address=self.client_address)
+            return await self._show(NO_PASSKEY, 401)
+        remember = Form.sent(self).flag("remember")
+        outcomes.follow(self, await self.complete(factors.WEBAUTHN, remember=remember, attempt=attempt), self.next)
 
 
 class EnrollingHandler(PendingHandler):
@@ -176,7 +219,14 @@ class EnrolHandler(EnrollingHandler):
         except AlreadyEnrolled:
             return self.ask_for_the_factor()
         self.set_status(422 if form.errors else 200)
-        self.render("auth/enrol.html", form=form, secret=secret, next=self.next, grace=self.grace)
+        self.render(
+            "auth/enrol.html",
+            form=form,
+            secret=secret,
+            next=self.next,
+            grace=self.grace,
+            passkeys=self.portal.passkeys.possible,
+        )
 
 
 @public
@@ -191,3 +241,41 @@ class EnrolPictureHandler(EnrollingHandler):
             return self.ask_for_the_factor()
         self.set_header("Content-Type", "image/svg+xml")
         self.finish(picture)
+
+
+@public
+class EnrolPasskeyHandler(EnrollingHandler):
+    """Enrolling a passkey instead."""
+
+    async def get(self) -> None:
+        """Show the page that asks the browser."""
+        await self._show()
+
+    async def post(self) -> None:
+        """Keep it."""
+        try:
+            challenge, answer = challenges.answered(self, self.user_row.id, ADD)
+            name = self.get_body_argument("name", "")
+            codes = await self.portal.passkeys.finish(self.newcomer, self.person, challenge, answer, name)
+        except (PasskeyRefused, Conflict) as error:
+            log.info("new passkey of user %s refused: %s [%s]", self.user_row.id, error, self.request_id)
+            return await self._show(NO_PASSKEY)
+        except AlreadyEnrolled:
+            return self.ask_for_the_factor()
+        await self.enrolled(factors.WEBAUTHN, codes)
+
+    async def _show(self, message: str = "") -> None:
+        try:
+            question = await self.portal.passkeys.begin(self.person, self.user_row.display_name)
+        except AlreadyEnrolled:
+            return self.ask_for_the_factor()
+        self.set_status(422 if message else 200)
+        self.render(
+            "account/passkey.html",
+            question=question,
+            challenge=challenges.signed(self, question.challenge, self.user_row.id, ADD),
+            message=message,
+            action="/auth/enrol/passkey",
+            back="/auth/enrol",
+            next=self.next,
+        )

@@ -9,6 +9,7 @@ from typing import Any
 from cyberlab.auth.config import Backends
 from cyberlab.auth.factors import Factors
 from cyberlab.auth.login import LoginService
+from cyberlab.auth.passkeys import Passkeys
 from cyberlab.auth.vault import Vault
 from cyberlab.blocking import BlockingPool
 from cyberlab.console.registry import Registry
@@ -40,8 +41,10 @@ class Portal:
     errands: Errands = field(default_factory=Errands)
     proxies: tuple[Network, ...] = field(init=False)
     factors: Factors = field(init=False)
+    passkeys: Passkeys = field(init=False)
 
     def __post_init__(self) -> None:
         """Parse the trusted proxies once; raises ValueError for a bad one."""
         object.__setattr__(self, "proxies", networks(self.config.trusted_proxies))
         object.__setattr__(self, "factors", Factors(self.database, self.auth_pool, Vault.of(self.config)))
+        object.__setattr__(self, "passkeys", Passkeys(self.database, self.auth_pool, self.config.public_url))

@@ -8,7 +8,13 @@ import pytest
 
 from cyberlab.auth.access import Action
 from cyberlab.handlers.base import BaseHandler
-from cyberlab.handlers.factors import EnrolHandler, EnrolPictureHandler, FactorHandler
+from cyberlab.handlers.factors import (
+    EnrolHandler,
+    EnrolPasskeyHandler,
+    EnrolPictureHandler,
+    FactorHandler,
+    PasskeyHandler,
+)
 from cyberlab.handlers.files import AssetHandler, FaviconHandler, HealthHandler
 from cyberlab.handlers.login import HomeHandler, LoginHandler
 from cyberlab.handlers.routes import routes
@@ -16,7 +22,8 @@ from tests.web import Client, World, text
 
 # Whoever adds to these says: everybody in the world may ask this.
 PUBLIC = {HomeHandler, LoginHandler, AssetHandler, FaviconHandler, HealthHandler}
-PUBLIC |= {FactorHandler, EnrolHandler, EnrolPictureHandler}  # which ask for the cookie of the first factor
+# These ask for the cookie of the first factor.
+PUBLIC |= {FactorHandler, PasskeyHandler, EnrolHandler, EnrolPasskeyHandler, EnrolPictureHandler}
 
 
 def test_every_handler_is_public_by_name_or_asks(world: World) -> None:
