@@ -217,7 +217,11 @@ def _options(config: BackendConfig, rest: dict[str, Any], where: str, found: lis
             found.append(f"AUTH_CONFIG: {where}.kind: cannot be imported: {error}")
         return _secrets_read(rest, frozenset(), where, found) | {"label": config.label}
     module, name, _ = KINDS[config.kind]
-    model: type[BaseModel] = getattr(importlib.import_module(module), name)
+    try:
+        model: type[BaseModel] = getattr(importlib.import_module(module), name)
+    except ImportError as error:  # a library that only this kind needs
+        found.append(f"AUTH_CONFIG: {where}.kind: cannot be imported: {error}")
+        return None
     fields = frozenset(model.model_fields)
     found += [
         f"AUTH_CONFIG: {where}.{key}: secrets do not stand in the file; use {key}_env or {key}_file"

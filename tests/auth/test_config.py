@@ -235,6 +235,12 @@ def test_all_problems_at_once_and_no_value(tmp_path: Path) -> None:
     assert "s3cret" not in said
 
 
+def test_a_kind_whose_library_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "KINDS", {"oidc": ("no_such_library", "O", "R")})
+    found = _problems(tmp_path, '[[backend]]\nname = "uni"\nkind = "oidc"\n')
+    assert found == ["AUTH_CONFIG: backend.uni.kind: cannot be imported: No module named 'no_such_library'"]
+
+
 @pytest.mark.parametrize("text", ["backend = 1", "backend = []", "backend = [1]", 'backend = "x"'])
 def test_backends_are_tables(tmp_path: Path, text: str) -> None:
     assert _problems(tmp_path, text) == ["AUTH_CONFIG: backend: must be tables, each under a line [[backend]]"]
