@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
+from ldap3.core.exceptions import LDAPInvalidDnError
+from ldap3.utils.dn import parse_dn
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 _PORTS = {"ldap": 389, "ldaps": 636}
@@ -58,6 +60,15 @@ class LdapOptions(BaseModel):
         for server in servers:
             address(server)
         return servers
+
+    @field_validator("base", "group_base")
+    @classmethod
+    def _dn(cls, value: str) -> str:
+        try:
+            parse_dn(value)
+        except LDAPInvalidDnError:
+            raise ValueError("must be a DN like ou=people,dc=uni,dc=example") from None
+        return value
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

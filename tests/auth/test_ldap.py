@@ -172,6 +172,7 @@ def test_a_directory_that_hangs_holds_up_nobody(slapd: Slapd, silent: str, schem
         ({"bind_dn": "", "user_dn": "uid=x"}, "must contain"),
         ({"bind_password": ""}, "bind_password_env"),
         ({"starttls": False}, "Extra"),
+        ({"group_base": "groups"}, "must be a DN"),
     ],
 )
 def test_options_that_cannot_be(changes: dict[str, Any], words: str) -> None:
