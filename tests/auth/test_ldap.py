@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from cyberlab.auth import config
 from cyberlab.auth.base import TOO_MANY_ENTRIES, AccountProblem, BackendUnavailable
 from cyberlab.auth.ldap import LdapBackend, LdapOptions, direct_name
 from cyberlab.blocking import BlockingPool
@@ -186,3 +189,11 @@ def test_names_to_bind_with() -> None:
     assert direct_name("uid={username},dc=x", "a,b=c") == "uid=a\\,b\\=c,dc=x"
     assert direct_name("{username}@ad.example", "anna") == "anna@ad.example"
     assert direct_name("{username}@ad.example", "anna@uni.example") == "anna@uni.example"
+
+
+def test_the_configurations_in_the_documentation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAMPUS_LDAP_PASSWORD", SERVICE_PASSWORD)
+    text = (Path(__file__).resolve().parents[2] / "docs" / "sign-in.md").read_text()
+    blocks = [block for block in re.findall(r"```toml\n(.*?)```", text, re.DOTALL) if 'kind = "ldap"' in block]
+    names = [backend.name for block in blocks for backend in config.parse(tomllib.loads(block)).backends]
+    assert names == ["campus-ldap", "campus-ad"]
