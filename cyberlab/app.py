@@ -20,7 +20,7 @@ from cyberlab.auth.login import LoginService
 from cyberlab.blocking import BlockingPool
 from cyberlab.console.registry import ConsoleRequest, Registry
 from cyberlab.console.session import Gateway, Limits
-from cyberlab.db import consoles, logins, throttle
+from cyberlab.db import consoles, devices, logins, throttle
 from cyberlab.db.engine import Database
 from cyberlab.db.models import utcnow
 from cyberlab.handlers.portal import Portal
@@ -136,6 +136,7 @@ class Server:
             try:
                 await self.database.run(logins.purge, utcnow())
                 await self.database.run(throttle.purge, utcnow())
+                await self.database.run(devices.purge, utcnow())
             except Exception as error:
                 log.warning("ended login sessions could not be removed: %s", error)
 

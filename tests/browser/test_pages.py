@@ -119,7 +119,9 @@ async def test_every_page_fits_a_phone_in_light_and_dark(open_page: OpenPage, wo
     student, kali = world.users["student"], world.vms["kali"]
     paths = [
         "/student", "/admin", "/admin/users", f"/admin/users/{student}", f"/admin/users/{student}/remove",
-        f"/admin/users/{student}/active", f"/admin/users/{student}/password", "/admin/users/new", "/admin/vms",
+        "/account", "/account/password", "/account/totp", "/account/passkeys", "/account/recovery",
+        f"/admin/users/{student}/factors", f"/admin/users/{student}/active",
+        f"/admin/users/{student}/password", "/admin/users/new", "/admin/vms",
         f"/admin/vms/{kali}", "/admin/vms/new", "/admin/vms/import", "/admin/assignments", "/admin/assignments/new",
         f"/admin/assignments/{world.assignment}", f"/teacher/console/{kali}", "/nothing",
     ]  # fmt: skip
