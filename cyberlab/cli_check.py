@@ -47,7 +47,7 @@ async def _try(step: Step, walk: Walk) -> Outcome:
         async with asyncio.timeout(seconds):
             said = await step.run(walk)
     except TimeoutError:
-        problem = Problem(step.silence, f"no answer within {seconds:.0f} s")
+        problem = Problem(step.silence, f"no answer within {seconds:g} s")
     except Problem as raised:
         problem = raised
     took = round(1000 * (time.monotonic() - begun))
