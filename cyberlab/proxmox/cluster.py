@@ -24,6 +24,7 @@ _STATUS_SECONDS = 5.0  # for the live state of one VM: a node that is offline wo
 _POWER_SECONDS = 120.0  # pvesh waits for the task; a shutdown takes up to its own 60 s
 _POLL_SECONDS = 1.0
 _FILES_SECONDS = 10.0
+_TRUSTS = 64
 
 
 class Cluster:
@@ -37,9 +38,8 @@ class Cluster:
         self.pvesh = Pvesh(self.ssh, settings.pvesh_timeout)
         self._cookies = CookieCache(self._fetch_cookie)
         self._inventory = InventoryCache(self.pvesh.resources)
-        self._ca = ""
-        self._trusts: dict[tuple[str, str], Trust] = {}  # by CA and node
-        self._trust_flights: dict[tuple[str, str], Flight[Trust]] = {}
+        self._trusts: dict[tuple[str, tuple[str, ...]], Trust] = {}  # by CA and names of nodes
+        self._trust_flights: dict[tuple[str, tuple[str, ...]], Flight[Trust]] = {}
         self._files = BlockingPool(f"tls-{settings.cluster}", 1)
 
     # --- what there is
@@ -166,21 +166,18 @@ class Cluster:
 
     async def tls(self, ticket: ConsoleTicket) -> Trust:
         """What to verify the console's connection against; the cluster's CA came with the ticket, over SSH."""
-        if ticket.certificate and ticket.certificate != self._ca:
-            self._ca = ticket.certificate
-            self._trusts.clear()
-        return await self._trust(self._ca, ticket.node_host)
+        return await self._trust(ticket.certificate, (ticket.node_host,))
 
     async def _trust_before_ticket(self) -> Trust:
-        """The same before there is a ticket: the node tells its certificates, and with them its name."""
+        """The same before there is a ticket: which node it is that answers is unknown then, so it may be any."""
         settings = self.settings
         if settings.tls_fingerprint or settings.tls_insecure_skip_verify:
-            return await self._trust("", "")
-        certificates = await self.pvesh.certificates()
-        return await self._trust(certificates.ca, certificates.node)
+            return await self._trust("", ())
+        certificates, nodes = await asyncio.gather(self.pvesh.certificates(), self.pvesh.nodes())
+        return await self._trust(certificates.ca, tuple(nodes))
 
-    async def _trust(self, ca: str, node: str) -> Trust:
-        key = (ca, node)
+    async def _trust(self, ca: str, nodes: tuple[str, ...]) -> Trust:
+        key = (ca, nodes)
         known = self._trusts.get(key)
         if known is not None:
             return known
@@ -188,11 +185,13 @@ class Cluster:
         async def make() -> Trust:
             # Reading the system's CAs takes the disk's time: not on the loop, and once for all who wait.
             try:
-                made = await self._files.run(_FILES_SECONDS, tls.trust_of, self.settings, ca, node)
+                made = await self._files.run(_FILES_SECONDS, tls.trust_of, self.settings, ca, nodes)
             except TimeoutError:
                 raise Problem(problems.INTERNAL, "the certificates could not be read in time") from None
             finally:
                 self._trust_flights.pop(key, None)
+            if len(self._trusts) >= _TRUSTS:  # the CA was renewed again and again, or nodes came and went
+                self._trusts.clear()
             self._trusts[key] = made
             return made
 

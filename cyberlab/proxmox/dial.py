@@ -56,6 +56,7 @@ def connect(settings: ClusterSettings, timeout: float) -> paramiko.Transport:
     except BaseException as error:
         if transport is not None:
             transport.close()
+            transport.packetizer.complete_handshake()  # ends its timer, a thread, which close() forgets
         with contextlib.suppress(OSError):
             sock.close()
         if isinstance(error, Problem) or not isinstance(error, Exception):

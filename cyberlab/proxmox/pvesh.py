@@ -119,7 +119,7 @@ class ConsoleTicket:
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """The cluster's CA (PEM), and the name of the node whose certificate was shown beside it."""
+    """The cluster's CA (PEM), and the name in the node's own certificate where that is told, else ''."""
 
     ca: str
     node: str
@@ -157,11 +157,14 @@ class Pvesh:
         return {_text(row, "node"): _text(row, "status") or "unknown" for row in rows if row.get("node")}
 
     async def certificates(self) -> Certificates:
-        """The certificates of the node that pvesh runs on."""
+        """The certificates of the node that pvesh runs on.
+
+        Of 'localhost' a real node lists its CA alone, as the other path has the node's name in it
+        (PVE/API2/Certificates.pm, info): nothing may depend on ``node``.
+        """
         rows = _rows(await self.call("get", "/nodes/localhost/certificates/info"))
         found = {_text(row, "filename"): row for row in rows}
-        subject = _text(found.get("pve-ssl.pem", {}), "subject")
-        node = re.search(r"/CN=([A-Za-z0-9-]+)", subject)
+        node = re.search(r"/CN=([A-Za-z0-9-]+)", _text(found.get("pve-ssl.pem", {}), "subject"))
         return Certificates(_text(found.get("pve-root-ca.pem", {}), "pem"), node[1] if node else "")
 
     async def resources(self) -> list[Resource]:

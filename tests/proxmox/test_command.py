@@ -1,0 +1,116 @@
+"""What cannot be provoked with a real sshd at will; the rest is in test_ssh."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Any
+
+import paramiko
+import pytest
+
+from cyberlab import problems
+from cyberlab.problems import Problem
+from cyberlab.proxmox import command
+from cyberlab.proxmox.command import Abandoned, ChannelRefused, CommandResult, DeadTransport, execute
+
+
+class LateChannel:
+    """Bytes, end and exit status come in the moment in which the reader has just seen that there are none."""
+
+    def __init__(self) -> None:
+        self._pipe = os.pipe()
+        self._bytes = b""
+        self._asked = 0
+        self.eof_received = self.closed = False
+        self.exit_status = -1
+        self.status_event = threading.Event()
+
+    def exec_command(self, command: str) -> None:
+        pass
+
+    def shutdown_write(self) -> None:
+        pass
+
+    def fileno(self) -> int:
+        return self._pipe[0]
+
+    def recv_ready(self) -> bool:
+        self._asked += 1
+        if self._asked == 1:
+            os.write(self._pipe[1], b"x")
+            self._bytes, self.eof_received, self.exit_status = b"last words", True, 0
+            self.status_event.set()
+            return False
+        return bool(self._bytes)
+
+    def recv(self, size: int) -> bytes:
+        taken, self._bytes = self._bytes, b""
+        return taken
+
+    def recv_stderr_ready(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        for descriptor in self._pipe:
+            os.close(descriptor)
+
+
+class Transport:
+    """Opens the channel that a test gives, or raises what it gives."""
+
+    def __init__(self, answer: Any, *, active: bool = True, seconds: float = 0.0) -> None:
+        self._answer = answer
+        self._active = active
+        self._seconds = seconds
+
+    def open_session(self, timeout: float) -> Any:
+        time.sleep(min(self._seconds, timeout))
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer
+
+    def is_active(self) -> bool:
+        return self._active
+
+
+def run(transport: Any, seconds: float = 5.0) -> CommandResult:
+    return execute(transport, "command", time.monotonic() + seconds)
+
+
+def test_bytes_that_come_with_the_end_are_read() -> None:
+    assert run(Transport(LateChannel())) == CommandResult(0, "last words", "")
+
+
+@pytest.mark.parametrize(
+    "error", [paramiko.ChannelException(2, "Connect failed"), paramiko.SSHException("Unable to open channel.")]
+)
+def test_a_refused_channel_in_both_of_its_forms(error: Exception) -> None:
+    with pytest.raises(ChannelRefused):
+        run(Transport(error))
+
+
+@pytest.mark.parametrize("error", [paramiko.SSHException("SSH session not active"), EOFError(), OSError("gone")])
+def test_a_dead_transport_has_sent_nothing(error: Exception) -> None:
+    with pytest.raises(DeadTransport) as caught:
+        run(Transport(error, active=False))
+    assert not caught.value.sent
+
+
+def test_no_answer_to_a_channel_request_is_a_death(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "_OPEN_SECONDS", 0.05)
+    with pytest.raises(DeadTransport):
+        run(Transport(paramiko.SSHException("Timeout opening channel."), seconds=1.0))
+
+
+def test_but_not_when_there_was_hardly_any_time() -> None:
+    """The connection may be well: others use it."""
+    with pytest.raises(Abandoned):
+        run(Transport(paramiko.SSHException("Timeout opening channel."), seconds=1.0), seconds=0.05)
+
+
+def test_nothing_is_sent_after_the_deadline() -> None:
+    with pytest.raises(Problem) as caught:
+        run(Transport(AssertionError("asked for a channel")), seconds=-1.0)
+    assert caught.value.code == problems.PVESH_TIMEOUT
