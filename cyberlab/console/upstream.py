@@ -293,7 +293,8 @@ async def _reach(target: Target) -> UpstreamLink:
             raise Problem(problems.TLS_MISMATCH, error.reason or "TLS handshake failed") from None
         except OSError as error:
             # asyncio puts words and addresses of its own into strerror.
-            words = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror or error
+            number = error.errno or 0  # a name that cannot be resolved has a negative one
+            words = os.strerror(number) if number > 0 else error.strerror or error
             raise Problem(problems.API_UNREACHABLE, f"{target.host}:{target.port}: {words}") from None
     raise AssertionError("unreachable")
 
