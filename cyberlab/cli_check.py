@@ -15,7 +15,7 @@ from cyberlab.cli_check_report import FAILED, HELD, SKIPPED, Outcome, Report, co
 from cyberlab.cli_check_steps import STEPS, Step, Walk
 from cyberlab.cli_common import CommandError
 from cyberlab.problems import Problem
-from cyberlab.proxmox.cluster import Cluster
+from cyberlab.proxmox.cluster import Cluster, settings_problems
 from cyberlab.settings import ClusterSettings, Configuration, SettingsError
 
 _EXPLAIN_SECONDS = 10.0
@@ -93,7 +93,9 @@ def run(load: Callable[[], Configuration], vm: tuple[str, int] | None = None, *,
     outcomes: list[Outcome] = []
     for cluster in clusters:
         said = f"complete: cluster {cluster.cluster} at {cluster.host}"
-        outcomes.append(Outcome(cluster.cluster, "settings", HELD, took, (said,)))
+        outcomes.append(
+            Outcome(cluster.cluster, "settings", HELD, took, (said,), warnings=tuple(settings_problems(cluster)))
+        )
         report.done(outcomes[-1])
         outcomes += asyncio.run(_check(cluster, configuration, vm, report))
     report.end(_summary(outcomes))

@@ -24,7 +24,7 @@ STEPS = [
 ]
 VNC_PASSWORD = "S3cret!`"  # what the simulated nodes of this process are made to give
 _LINE = re.compile(rf"^([✓✗–]) ({'|'.join(STEPS)}) +(?:not tried|[0-9]+ ms)", re.MULTILINE)
-_SECRET = re.compile(rf"PVEVNC|PVE:|vncticket|{re.escape(VNC_PASSWORD)}")
+_SECRET = re.compile(rf"PVEVNC:|PVE:|vncticket|{re.escape(VNC_PASSWORD)}")
 
 
 @dataclass
