@@ -42,8 +42,8 @@ class Target:
 class UpstreamSink(Protocol):
     """What takes Proxmox's bytes once the handshake is done."""
 
-    def from_upstream(self, view: memoryview, size: int) -> None:
-        """Bytes came; they must be used or copied before this returns."""
+    def from_upstream(self, buffer: bytearray, size: int) -> None:
+        """``buffer[:size]`` came; it must be used or copied before this returns."""
         ...
 
     def upstream_lost(self) -> None:
@@ -81,7 +81,7 @@ class UpstreamLink(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes came from Proxmox."""
         if self.sink is not None:
-            self.sink.from_upstream(_VIEW, nbytes)
+            self.sink.from_upstream(_BUFFER, nbytes)
             return
         self._inbox += _VIEW[:nbytes]
         if len(self._inbox) > _HEAD_LIMIT + len(_BUFFER):
