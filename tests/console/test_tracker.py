@@ -164,7 +164,7 @@ def test_runs_of_equal_frames_are_followed_like_any_others(runs: list[tuple[int,
 
 
 def test_lengths_that_are_not_in_their_shortest_form_do_not_pass_for_a_run() -> None:
-    long, longer = (b"\x82\x7e" + size.to_bytes(2, "big") + bytes(size) for size in (20, 22))
+    long, longer = (b"\x82\x7e" + size.to_bytes(2, "big") + b"\xff" * size for size in (20, 22))
     data = long * 3 + longer
     tracker = FrameTracker()
     assert tracker.track(data, len(data)) == len(data)
