@@ -20,6 +20,7 @@ from cyberlab.problems import Problem
 
 _BUFFER = bytearray(64 * 1024)
 _VIEW = memoryview(_BUFFER)
+HIGH_WATER = 64 * 1024
 _HEAD_LIMIT = 16 * 1024
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 _NAME_MISMATCH = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
@@ -70,6 +71,7 @@ class UpstreamLink(asyncio.BufferedProtocol):
     def connection_made(self, transport: Any) -> None:
         """Take the transport."""
         self.transport = transport
+        transport.set_write_buffer_limits(high=HIGH_WATER)  # asyncio's TLS would keep half a megabyte
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where to read into: one buffer for all, as whatever is read is used up before the next read.

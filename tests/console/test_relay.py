@@ -43,7 +43,7 @@ class Transport:
     def is_reading(self) -> bool:
         return self.reading
 
-    def set_write_buffer_limits(self, high: int, low: int) -> None:
+    def set_write_buffer_limits(self, high: int, low: int = 0) -> None:
         """There is room."""
 
     def close(self) -> None:

@@ -93,7 +93,7 @@ async def test_pings_go_between_the_frames_of_the_picture() -> None:
         end.writer.write(picture[1000:] + frames.server_frame(BINARY, b"next"))
         await end.reader.read()
 
-    async with console_bench(script, limits=Limits(ping=0.03)) as bench:
+    async with console_bench(script, limits=Limits(ping=0.3)) as bench:
         browser = await bench.open()
         seen = await browser.reader.readexactly(1000)
         link = next(iter(bench.gateway.registry)).close.__self__._client  # type: ignore[attr-defined]
