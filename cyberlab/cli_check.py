@@ -83,7 +83,7 @@ def run(load: Callable[[], Configuration], vm: tuple[str, int] | None = None, *,
         report.done(Outcome("", "settings", FAILED, 0, found, more="docs/settings.md"))
         for step in STEPS:
             report.done(Outcome("", step.name, SKIPPED))
-        report.end("Nothing was tried: the settings come first. (The cluster of a demo that runs: check --demo)")
+        report.end("Nothing was tried: the settings come first.")
         return 2
     clusters = configuration.clusters
     if vm is not None and not (clusters := tuple(known for known in clusters if known.cluster == vm[0])):

@@ -16,8 +16,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from cyberlab import cli_check, cli_demo
+from cyberlab import cli_check, cli_demo, settings
 from cyberlab.cli_common import CommandError
+from cyberlab.settings import SettingsError
 from tests import services
 from tests.cli.checks import STEPS, check, checked
 from tests.cli.conftest import SERVER, Shell, environment
@@ -220,6 +221,27 @@ def test_json_of_bad_settings(unmigrated: Shell) -> None:
     status, out = check(unmigrated, {"BCRYPT_COST": "99"}, "--json")
     assert status == 2
     assert [step["state"] for step in json.loads(out)] == ["failed"] + ["not tried"] * 11
+
+
+@pytest.mark.parametrize(
+    ("found", "runs", "demo"),
+    [
+        (["PROXMOX_HOST: missing; …", "PROXMOX_SSH_HOST: missing; …", "PROXMOX_SSH_KEY_PATH: missing; …"], True, True),
+        (["PROXMOX_HOST: missing; …", "PROXMOX_SSH_HOST: missing; …"], False, False),
+        (["PROXMOX_HOST: missing; …", "PROXMOX_SSH_HOST: missing; …", "BCRYPT_COST: too high"], True, False),
+        (["PROXMOX_SSH_HOST: missing; …"], True, False),
+    ],
+    ids=["none", "no demo", "another problem", "half of one"],
+)
+def test_without_any_cluster_it_is_that_of_a_demo(
+    unmigrated: Shell, monkeypatch: pytest.MonkeyPatch, found: list[str], runs: bool, demo: bool
+) -> None:
+    monkeypatch.setattr(settings, "load_for_check", mock.Mock(side_effect=SettingsError(found)))
+    monkeypatch.setattr(cli_demo, "runs", lambda: runs)
+    monkeypatch.setattr(cli_demo, "load_for_check", mock.Mock(side_effect=CommandError("the demo's")))
+    assert unmigrated.run("check") == (1 if demo else 2)
+    said = "No cluster is configured: this is the demo's, which runs.\nthe demo's\n"
+    assert unmigrated.err == (said if demo else "")
 
 
 def test_without_a_demo_there_is_nothing_to_check(tmp_path: Path) -> None:
