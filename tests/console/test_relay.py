@@ -46,6 +46,9 @@ class Transport:
     def set_write_buffer_limits(self, high: int, low: int = 0) -> None:
         """There is room."""
 
+    def get_extra_info(self, name: str) -> None:
+        """No TLS, no socket."""
+
     def close(self) -> None:
         self.closed = True
 
