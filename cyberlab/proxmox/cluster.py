@@ -75,7 +75,8 @@ class Cluster:
         found = (await self.resources(0.0)).resources.get(vmid)
         if found is None or found.kind != kind:
             return Problem(problems.VM_GONE, f"{self.name}/{vmid} is not in the inventory")
-        if found.status == "unknown":
+        # So it is as well for a machine that was made a moment ago, on a node that is there.
+        if found.status == "unknown" and (await self.pvesh.nodes()).get(found.node) != "online":
             return Problem(problems.NODE_OFFLINE, f"{found.node} is offline")
         try:
             status = await self.status(found.node, kind, vmid)
@@ -95,11 +96,12 @@ class Cluster:
     async def power(self, node: str, kind: str, vmid: int, action: str) -> None:
         """One of POWER, and wait for its task; raise Problem when that failed.
 
-        Exit status 0 of pvesh says that the task was begun; how it ended is asked of the task.
+        Exit status 0 of pvesh says that the task was begun; how it ended is asked of the task. To start what runs
+        already is no failure: two people may click at the same time.
         """
         upid = await self.pvesh.power(node, kind, vmid, action, timeout=_POWER_SECONDS)
         status = await self.wait_task(upid, _POWER_SECONDS)
-        if not status.ok:
+        if not status.ok and not (action == "start" and "already running" in status.exit_status):
             ended = status.exit_status[:200]
             raise Problem(meaning(ended), f"{action} of {self.name}/{vmid}: {ended}")
 

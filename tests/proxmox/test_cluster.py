@@ -17,7 +17,7 @@ from cyberlab.proxmox import cluster as module
 from cyberlab.proxmox.cluster import Cluster
 from cyberlab.proxmox.pvesh import ConsoleTicket, Upid
 from tests.proxmox.authority import Authority
-from tests.proxmox.sshd import Sshd
+from tests.sshd import Sshd
 
 UPID = "UPID:pve1:00000989:00053052:6B02E099:qmstart:{}:root@pam:"
 
@@ -65,7 +65,7 @@ def make_cluster(io_loop: IOLoop, sshd: Sshd) -> Iterator[Callable[..., Cluster]
     made: list[Cluster] = []
 
     def make(**changes: object) -> Cluster:
-        made.append(Cluster(sshd.settings(**changes)))
+        made.append(Cluster(sshd.cluster_settings(**changes)))
         return made[-1]
 
     async def close() -> None:
@@ -189,6 +189,14 @@ async def test_power_means_that_the_task_went_well(
             except Problem as error:
                 problem = error.code
             assert problem == code, (action, end)
+        node.answer(
+            "get", f"/nodes/pve1/tasks/{upid}/status", {"status": "stopped", "exitstatus": "VM 105 already running"}
+        )
+        if action == "start":
+            await call("pve1", "qemu", 105)  # somebody else was quicker
+        else:
+            with pytest.raises(Problem):
+                await call("pve1", "qemu", 105)
 
 
 @pytest.mark.gen_test(timeout=30)
@@ -226,6 +234,7 @@ def test_a_path_that_survives_any_ticket() -> None:
 
 @pytest.mark.gen_test(timeout=30)
 async def test_trust_comes_with_the_ticket_and_is_made_once(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_TRUSTS", 4)
     made = []
     real = module.tls.trust_of
     monkeypatch.setattr(module.tls, "trust_of", lambda *args: made.append(args) or real(*args))

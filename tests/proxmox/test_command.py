@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from typing import Any
 
 import paramiko
 import pytest
+from paramiko.buffered_pipe import BufferedPipe
 
 from cyberlab import problems
 from cyberlab.problems import Problem
@@ -20,8 +20,7 @@ class LateChannel:
     """Bytes, end and exit status come in the moment in which the reader has just seen that there are none."""
 
     def __init__(self) -> None:
-        self._pipe = os.pipe()
-        self._bytes = b""
+        self.in_buffer, self.in_stderr_buffer = BufferedPipe(), BufferedPipe()
         self._asked = 0
         self.eof_received = self.closed = False
         self.exit_status = -1
@@ -33,28 +32,23 @@ class LateChannel:
     def shutdown_write(self) -> None:
         pass
 
-    def fileno(self) -> int:
-        return self._pipe[0]
-
     def recv_ready(self) -> bool:
         self._asked += 1
         if self._asked == 1:
-            os.write(self._pipe[1], b"x")
-            self._bytes, self.eof_received, self.exit_status = b"last words", True, 0
+            self.in_buffer.feed(b"last words")
+            self.eof_received, self.exit_status = True, 0
             self.status_event.set()
             return False
-        return bool(self._bytes)
+        return self.in_buffer.read_ready()
 
     def recv(self, size: int) -> bytes:
-        taken, self._bytes = self._bytes, b""
-        return taken
+        return self.in_buffer.read(size)
 
     def recv_stderr_ready(self) -> bool:
         return False
 
     def close(self) -> None:
-        for descriptor in self._pipe:
-            os.close(descriptor)
+        pass
 
 
 class Transport:

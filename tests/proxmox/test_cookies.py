@@ -21,7 +21,7 @@ from cyberlab.proxmox.ssh import SshPool
 from cyberlab.proxmox.tls import trust_of
 from cyberlab.settings import ClusterSettings
 from tests.proxmox.authority import Authority, Certificate
-from tests.proxmox.sshd import Sshd
+from tests.sshd import Sshd
 
 COOKIE = "PVE:root@pam:6B02E097::c2lnbmF0dXJl+/=="
 PASSWORD = "p&ss w%rd+ü"

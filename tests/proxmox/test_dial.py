@@ -16,7 +16,7 @@ from cyberlab.problems import Problem
 from cyberlab.proxmox.dial import connect
 from cyberlab.settings import ClusterSettings
 from tests.proxmox.conftest import MakeSshd
-from tests.proxmox.sshd import DEADLINE, Sshd, free_port, make_key, public_line
+from tests.sshd import DEADLINE, Sshd, free_port, make_key, public_line
 
 
 def refusal(settings: ClusterSettings, timeout: float = DEADLINE) -> Problem:
@@ -33,7 +33,7 @@ def connects(settings: ClusterSettings) -> None:
 
 
 def test_a_known_host(sshd: Sshd) -> None:
-    transport = connect(sshd.settings(), DEADLINE)
+    transport = connect(sshd.cluster_settings(), DEADLINE)
     try:
         assert transport.is_authenticated()
         assert isinstance(transport.sock, socket.socket)
@@ -44,7 +44,7 @@ def test_a_known_host(sshd: Sshd) -> None:
 
 def test_a_pinned_host(sshd: Sshd) -> None:
     for pin in (sshd.fingerprint(), sshd.host_key()):
-        connects(sshd.settings(ssh_host_key=pin, ssh_known_hosts=None))
+        connects(sshd.cluster_settings(ssh_host_key=pin, ssh_known_hosts=None))
 
 
 def test_another_host_key(sshd: Sshd, tmp_path: Path) -> None:
@@ -52,17 +52,17 @@ def test_another_host_key(sshd: Sshd, tmp_path: Path) -> None:
     other = public_line(make_key(tmp_path / "other"))
     known = f"{sshd.name} {other}\n"
     sshd.known_hosts.write_text(known)
-    problem = refusal(sshd.settings())
+    problem = refusal(sshd.cluster_settings())
     assert problem.code == problems.SSH_HOST_KEY
     assert sshd.fingerprint() in problem.detail
     assert sshd.known_hosts.read_text() == known
-    assert refusal(sshd.settings(ssh_host_key=other)).code == problems.SSH_HOST_KEY
+    assert refusal(sshd.cluster_settings(ssh_host_key=other)).code == problems.SSH_HOST_KEY
     assert "Accepted" not in (sshd.folder / "log").read_text()
 
 
 def test_an_unknown_host(sshd: Sshd) -> None:
     sshd.known_hosts.write_text(f"[127.0.0.1]:1 {sshd.host_key()}\n")
-    assert refusal(sshd.settings()).code == problems.SSH_HOST_KEY
+    assert refusal(sshd.cluster_settings()).code == problems.SSH_HOST_KEY
     assert sshd.known_hosts.read_text().count("\n") == 1
 
 
@@ -70,23 +70,23 @@ def test_a_host_with_several_keys_shows_the_one_that_is_known(make_sshd: MakeSsh
     """It would show its Ed25519 key first."""
     sshd = make_sshd(host_keys=("ed25519", "rsa"))
     sshd.known_hosts.write_text(f"{sshd.name} {sshd.host_key('rsa')}\n")
-    connects(sshd.settings())
-    connects(sshd.settings(ssh_host_key=sshd.host_key("rsa")))
+    connects(sshd.cluster_settings())
+    connects(sshd.cluster_settings(ssh_host_key=sshd.host_key("rsa")))
 
 
 def test_a_host_without_the_kind_of_key_that_is_known(sshd: Sshd, tmp_path: Path) -> None:
     sshd.known_hosts.write_text(f"{sshd.name} {public_line(make_key(tmp_path / 'rsa', 'rsa'))}\n")
-    assert refusal(sshd.settings()).code == problems.SSH_HOST_KEY
+    assert refusal(sshd.cluster_settings()).code == problems.SSH_HOST_KEY
 
 
 def test_a_key_that_the_host_does_not_accept(sshd: Sshd, tmp_path: Path) -> None:
-    problem = refusal(sshd.settings(ssh_key_path=make_key(tmp_path / "wrong")))
+    problem = refusal(sshd.cluster_settings(ssh_key_path=make_key(tmp_path / "wrong")))
     assert problem.code == problems.SSH_AUTH
 
 
 def test_a_host_that_wants_more_than_the_key(make_sshd: MakeSshd) -> None:
     sshd = make_sshd(extra="KbdInteractiveAuthentication yes\nAuthenticationMethods publickey,publickey")
-    assert refusal(sshd.settings()).code == problems.SSH_AUTH
+    assert refusal(sshd.cluster_settings()).code == problems.SSH_AUTH
 
 
 def test_keys_that_cannot_be_used(sshd: Sshd, tmp_path: Path) -> None:
@@ -94,25 +94,25 @@ def test_keys_that_cannot_be_used(sshd: Sshd, tmp_path: Path) -> None:
     garbage.write_text("no key at all")
     encrypted = make_key(tmp_path / "encrypted", password=b"secret")
     for path in (tmp_path / "none", garbage, encrypted, tmp_path, None):
-        assert refusal(sshd.settings(ssh_key_path=path)).code == problems.SSH_AUTH, path
+        assert refusal(sshd.cluster_settings(ssh_key_path=path)).code == problems.SSH_AUTH, path
 
 
 def test_an_rsa_key(sshd: Sshd, tmp_path: Path) -> None:
     path = make_key(tmp_path / "rsa", "rsa")
     (sshd.folder / "authorized_keys").write_text(public_line(path))
-    connects(sshd.settings(ssh_key_path=path))
+    connects(sshd.cluster_settings(ssh_key_path=path))
 
 
 def test_nobody_listens(sshd: Sshd) -> None:
     port = free_port()
-    problem = refusal(sshd.settings(ssh_port=port, ssh_host_key=sshd.fingerprint()))
+    problem = refusal(sshd.cluster_settings(ssh_port=port, ssh_host_key=sshd.fingerprint()))
     assert problem.code == problems.SSH_REFUSED
     assert f"127.0.0.1:{port}" in problem.detail
 
 
 @pytest.mark.parametrize("host", ["", "no such host", "x" * 70 + ".example", "127.0.0.1.nowhere.invalid"])
 def test_no_such_host(sshd: Sshd, host: str) -> None:
-    assert refusal(sshd.settings(ssh_host=host, ssh_host_key=sshd.fingerprint())).code == problems.SSH_REFUSED
+    assert refusal(sshd.cluster_settings(ssh_host=host, ssh_host_key=sshd.fingerprint())).code == problems.SSH_REFUSED
 
 
 @pytest.fixture
@@ -148,6 +148,6 @@ def rude_port(request: pytest.FixtureRequest) -> Iterator[int]:
 )
 def test_something_else_listens(sshd: Sshd, rude_port: int, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    settings = sshd.settings(ssh_port=rude_port, ssh_host_key=sshd.fingerprint())
+    settings = sshd.cluster_settings(ssh_port=rude_port, ssh_host_key=sshd.fingerprint())
     assert refusal(settings, timeout=0.5).code == problems.SSH_REFUSED
     assert not caplog.records, "a Problem says it all: no traceback of paramiko's beside it"

@@ -13,7 +13,7 @@ from cyberlab import problems
 from cyberlab.problems import Problem
 from cyberlab.proxmox.hostkeys import HostKeys, name_of
 from cyberlab.settings import ClusterSettings
-from tests.proxmox.sshd import make_key, public_line
+from tests.sshd import make_key, public_line
 
 
 @pytest.fixture(scope="module")

@@ -16,20 +16,20 @@ def soon() -> float:
     return time.monotonic() + 5.0
 
 
-async def waiting(places: Places, subject: str) -> asyncio.Task[None]:
-    task = asyncio.ensure_future(places.take(subject, soon()))
+async def waiting(places: Places, subject: str, share: int = 1) -> asyncio.Task[None]:
+    task = asyncio.ensure_future(places.take(subject, share, soon()))
     await asyncio.sleep(0)
     return task
 
 
 @pytest.mark.gen_test
 async def test_one_subject_gets_its_share_and_no_more() -> None:
-    places = Places(4, 2, 10)
-    await places.take("a", soon())
-    await places.take("a", soon())
-    third = await waiting(places, "a")
-    await places.take("b", soon())
-    await places.take("", soon())
+    places = Places(4, 10)
+    await places.take("a", 2, soon())
+    await places.take("a", 2, soon())
+    third = await waiting(places, "a", 2)
+    await places.take("b", 2, soon())
+    await places.take("", 4, soon())
     assert not third.done()
     places.free("")
     await asyncio.sleep(0)
@@ -40,10 +40,10 @@ async def test_one_subject_gets_its_share_and_no_more() -> None:
 
 @pytest.mark.gen_test
 async def test_calls_about_no_node_may_take_all() -> None:
-    places = Places(3, 1, 10)
+    places = Places(3, 10)
     for _ in range(3):
-        await places.take("", soon())
-    fourth = await waiting(places, "")
+        await places.take("", 3, soon())
+    fourth = await waiting(places, "", 3)
     assert not fourth.done()
     places.free("")
     await fourth
@@ -51,9 +51,9 @@ async def test_calls_about_no_node_may_take_all() -> None:
 
 @pytest.mark.gen_test
 async def test_first_come_first_served_among_those_who_fit() -> None:
-    places = Places(2, 1, 10)
-    await places.take("a", soon())
-    await places.take("b", soon())
+    places = Places(2, 10)
+    await places.take("a", 1, soon())
+    await places.take("b", 1, soon())
     queue = [await waiting(places, subject) for subject in ("a", "c", "d")]
     places.free("b")
     await queue[1]
@@ -66,24 +66,24 @@ async def test_first_come_first_served_among_those_who_fit() -> None:
 
 @pytest.mark.gen_test
 async def test_patience_ends() -> None:
-    places = Places(1, 1, 10)
-    await places.take("a", soon())
+    places = Places(1, 10)
+    await places.take("a", 1, soon())
     with pytest.raises(Problem) as caught:
-        await places.take("b", time.monotonic() + 0.02)
+        await places.take("b", 1, time.monotonic() + 0.02)
     assert caught.value.code == problems.SSH_BUSY
     with pytest.raises(Problem):
-        await places.take("b", time.monotonic() - 1.0)
+        await places.take("b", 1, time.monotonic() - 1.0)
     places.free("a")
-    await places.take("c", soon())
+    await places.take("c", 1, soon())
 
 
 @pytest.mark.gen_test
 async def test_the_queue_has_an_end() -> None:
-    places = Places(1, 1, 1)
-    await places.take("a", soon())
+    places = Places(1, 1)
+    await places.take("a", 1, soon())
     second = await waiting(places, "a")
     with pytest.raises(Problem) as caught:
-        await places.take("a", soon())
+        await places.take("a", 1, soon())
     assert caught.value.code == problems.SSH_BUSY
     places.free("a")
     await second
@@ -92,8 +92,8 @@ async def test_the_queue_has_an_end() -> None:
 @pytest.mark.gen_test
 async def test_whoever_goes_away_leaves_no_hole() -> None:
     """Also when the turn comes in the very moment in which the waiter is cancelled."""
-    places = Places(1, 1, 10)
-    await places.take("a", soon())
+    places = Places(1, 10)
+    await places.take("a", 1, soon())
     gone, there = await waiting(places, "a"), await waiting(places, "a")
     gone.cancel()
     await asyncio.wait([gone])
@@ -109,11 +109,24 @@ async def test_whoever_goes_away_leaves_no_hole() -> None:
 
 @pytest.mark.gen_test
 async def test_close_sends_everybody_home() -> None:
-    places = Places(1, 1, 10)
-    await places.take("a", soon())
+    places = Places(1, 10)
+    await places.take("a", 1, soon())
     second = await waiting(places, "a")
     places.close()
-    for call in (second, asyncio.ensure_future(places.take("b", soon()))):
+    for call in (second, asyncio.ensure_future(places.take("b", 1, soon()))):
         with pytest.raises(Problem) as caught:
             await call
         assert caught.value.code == problems.SHUTTING_DOWN
+
+
+@pytest.mark.gen_test
+async def test_shares_may_differ() -> None:
+    places = Places(8, 10)
+    await places.take("slow", 2, soon())
+    await places.take("slow", 2, soon())
+    third = await waiting(places, "slow", 2)
+    for _ in range(4):
+        await places.take("quick", 4, soon())
+    assert not third.done()
+    places.free("slow")
+    await third

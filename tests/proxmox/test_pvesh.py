@@ -26,9 +26,10 @@ from cyberlab.proxmox.pvesh import (
     vm_path,
 )
 from cyberlab.proxmox.ssh import SshPool
-from tests.proxmox.sshd import DATA, Sshd
+from tests.proxmox.replay import RECORDED
+from tests.sshd import Sshd
 
-TRANSCRIPTS: list[dict[str, Any]] = json.loads((DATA / "pvesh-transcripts.json").read_text())
+TRANSCRIPTS: list[dict[str, Any]] = json.loads(RECORDED.read_text())
 FAILED_START = "UPID:pve1:00000984:00052FF2:6B02E098:qmstart:104:root@pam:"
 HOSTILE = [
     "$(touch pwned)", "`touch pwned`", "; touch pwned;", "| touch pwned", "&& touch pwned", "> pwned",

@@ -19,7 +19,7 @@ from cyberlab.proxmox import ssh
 from cyberlab.proxmox.command import OUTPUT_LIMIT, CommandResult
 from cyberlab.proxmox.ssh import CHANNELS, SshPool
 from tests.proxmox.conftest import MakePool, MakeSshd
-from tests.proxmox.sshd import DEADLINE, Sshd, free_port
+from tests.sshd import DEADLINE, Sshd, free_port
 
 UNTIL_GO = "while [ ! -e go ]; do sleep 0.02; done"
 
@@ -78,7 +78,7 @@ async def test_endless_output_is_cut(pool: SshPool) -> None:
 @pytest.mark.gen_test(timeout=30)
 async def test_commands_run_side_by_side(make_pool: MakePool, sshd: Sshd) -> None:
     """Sixteen wait for each other, so all of them run at once; four more come after."""
-    pool = make_pool(sshd.settings(ssh_connections=2))
+    pool = make_pool(sshd.cluster_settings(ssh_connections=2))
     (sshd.folder / "here").mkdir()
     meet = "touch here/{}; while [ $(ls here | wc -l) -lt 16 ]; do sleep 0.02; done; echo {}"
     answers = await asyncio.gather(*(run(pool, meet.format(n, n), timeout=20.0) for n in range(20)))
@@ -143,14 +143,14 @@ async def test_given_up_commands_do_not_use_up_the_sessions(pool: SshPool, sshd:
 
 @pytest.mark.gen_test(timeout=30)
 async def test_fewer_sessions_than_usual(make_sshd: MakeSshd, make_pool: MakePool) -> None:
-    pool = make_pool(make_sshd(extra="MaxSessions 3").settings())
+    pool = make_pool(make_sshd(extra="MaxSessions 3").cluster_settings())
     answers = await asyncio.gather(*(run(pool, f"sleep 0.1; echo {n}") for n in range(12)))
     assert [answer.stdout for answer in answers] == [f"{n}\n" for n in range(12)]
 
 
 @pytest.mark.gen_test(timeout=30)
 async def test_no_sessions_at_all(make_sshd: MakeSshd, make_pool: MakePool) -> None:
-    pool = make_pool(make_sshd(extra="MaxSessions 0").settings())
+    pool = make_pool(make_sshd(extra="MaxSessions 0").cluster_settings())
     assert await code_of(pool, "echo", idempotent=True) == problems.SSH_BUSY
 
 
@@ -255,7 +255,7 @@ async def test_a_request_without_an_answer_frees_its_thread(
 ) -> None:
     """paramiko would wait for it for ever: the pool cuts the connection."""
     monkeypatch.setattr(ssh, "_GRACE", 0.2)
-    pool = make_pool(sshd.settings(ssh_port=mute_port, ssh_host_key=sshd.fingerprint()))
+    pool = make_pool(sshd.cluster_settings(ssh_port=mute_port, ssh_host_key=sshd.fingerprint()))
     outcomes = await asyncio.gather(*(run(pool, "echo", timeout=1.0) for _ in range(CHANNELS)), return_exceptions=True)
     assert {outcome.code for outcome in outcomes if isinstance(outcome, Problem)} == {problems.PVESH_TIMEOUT}
     # Every thread is free again, or these had no place before their deadline.
@@ -264,7 +264,7 @@ async def test_a_request_without_an_answer_frees_its_thread(
 
 @pytest.mark.gen_test(timeout=30)
 async def test_nobody_there(make_pool: MakePool, sshd: Sshd) -> None:
-    pool = make_pool(sshd.settings(ssh_port=free_port(), ssh_host_key=sshd.fingerprint()))
+    pool = make_pool(sshd.cluster_settings(ssh_port=free_port(), ssh_host_key=sshd.fingerprint()))
     codes = await asyncio.gather(*(code_of(pool, "echo") for _ in range(2 * CHANNELS)))
     assert set(codes) == {problems.SSH_REFUSED}
 
@@ -274,7 +274,7 @@ async def test_a_host_that_comes_back_is_used_again(
     make_pool: MakePool, sshd: Sshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ssh, "_RETRY_AFTER", 0.0)
-    pool = make_pool(sshd.settings())
+    pool = make_pool(sshd.cluster_settings())
     sshd.known_hosts.rename(sshd.folder / "away")
     assert await code_of(pool, "echo") == problems.SSH_HOST_KEY
     (sshd.folder / "away").rename(sshd.known_hosts)
@@ -295,7 +295,7 @@ async def test_whoever_gives_up_holds_the_place_until_the_command_has_ended(pool
 
 @pytest.mark.gen_test(timeout=30)
 async def test_close_ends_what_runs_and_what_waits(make_pool: MakePool, sshd: Sshd) -> None:
-    pool = SshPool(sshd.settings())
+    pool = SshPool(sshd.cluster_settings())
     running = [asyncio.ensure_future(code_of(pool, f"echo >> all; {UNTIL_GO}")) for _ in range(CHANNELS + 2)]
     await until(lambda: lines(sshd.folder / "all") == CHANNELS)
     pool.close()
