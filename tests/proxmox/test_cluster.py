@@ -123,6 +123,19 @@ async def test_why_a_console_failed(cluster: Cluster, node: Node) -> None:
 
 
 @pytest.mark.gen_test(timeout=30)
+async def test_a_machine_that_is_new_is_unknown_as_well(cluster: Cluster, node: Node) -> None:
+    """Nobody has measured it yet; its node is there, and tells."""
+    node.inventory(guest(100, "unknown"), guest(101, "unknown"), guest(200, "unknown", "pve3"))
+    node.answer("get", "/nodes", [{"node": "pve1", "status": "online"}, {"node": "pve3", "status": "offline"}])
+    node.status(100, "running")
+    node.status(101, "stopped")
+    assert await explained(cluster, 100) is None
+    assert await explained(cluster, 101) == problems.VM_STOPPED
+    assert await explained(cluster, 200) == problems.NODE_OFFLINE
+    assert node.calls("/nodes/pve3") == 0, "that would hang"
+
+
+@pytest.mark.gen_test(timeout=30)
 async def test_a_machine_that_has_moved(cluster: Cluster, node: Node) -> None:
     node.inventory(guest(100, node="pve2"))
     node.status(100, "stopped", node="pve2")

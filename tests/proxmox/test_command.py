@@ -68,6 +68,36 @@ class Transport:
     def is_active(self) -> bool:
         return self._active
 
+    def join(self, timeout: float) -> None:
+        pass
+
+
+class DyingTransport(Transport):
+    """Closes its channel first and owns up to its end a moment later, as paramiko's thread does."""
+
+    def __init__(self, *, sent: bool) -> None:
+        super().__init__(self)
+        self._sent = sent
+        self.in_buffer, self.in_stderr_buffer = BufferedPipe(), BufferedPipe()
+        self.eof_received, self.closed, self.exit_status = False, True, -1
+        self.status_event = threading.Event()
+        self.status_event.set()
+
+    def exec_command(self, command: str) -> None:
+        if not self._sent:
+            raise paramiko.SSHException("Channel closed.")
+
+    def shutdown_write(self) -> None:
+        pass
+
+    recv_ready = recv_stderr_ready = lambda self: False
+
+    def close(self) -> None:
+        pass
+
+    def join(self, timeout: float) -> None:
+        self._active = False
+
 
 def run(transport: Any, seconds: float = 5.0) -> CommandResult:
     return execute(transport, "command", time.monotonic() + seconds)
@@ -90,6 +120,14 @@ def test_a_dead_transport_has_sent_nothing(error: Exception) -> None:
     with pytest.raises(DeadTransport) as caught:
         run(Transport(error, active=False))
     assert not caught.value.sent
+
+
+@pytest.mark.parametrize("sent", [True, False])
+def test_a_channel_that_closes_because_the_connection_dies(sent: bool) -> None:
+    """It is no answer of the command's, and no refusal of sshd's: what changes nothing is done again."""
+    with pytest.raises(DeadTransport) as caught:
+        run(DyingTransport(sent=sent))
+    assert caught.value.sent
 
 
 def test_no_answer_to_a_channel_request_is_a_death(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,23 +14,31 @@ import pytest
 
 from cyberlab import problems
 from cyberlab.problems import Problem
-from cyberlab.proxmox.dial import connect
+from cyberlab.proxmox import dial
+from cyberlab.proxmox.dial import connect, end
 from cyberlab.settings import ClusterSettings
 from tests.proxmox.conftest import MakeSshd
 from tests.sshd import DEADLINE, Sshd, free_port, make_key, public_line
 
 
 def refusal(settings: ClusterSettings, timeout: float = DEADLINE) -> Problem:
+    """The problem; whatever the attempt started has ended with it."""
+    before = set(threading.enumerate())
     with pytest.raises(Problem) as caught:
         connect(settings, timeout)
+    left = set(threading.enumerate()) - before
+    for thread in left:
+        thread.join(0.5)  # the timer of a broken handshake: told to end, and paramiko lets nobody wait for it
+    assert not any(thread.is_alive() for thread in left)
     return caught.value
 
 
 def connects(settings: ClusterSettings) -> None:
+    before = set(threading.enumerate())
     transport = connect(settings, DEADLINE)
     assert transport.is_authenticated()
-    transport.close()
-    transport.join(DEADLINE)
+    end(transport)
+    assert set(threading.enumerate()) == before
 
 
 def test_a_known_host(sshd: Sshd) -> None:
@@ -37,9 +46,10 @@ def test_a_known_host(sshd: Sshd) -> None:
     try:
         assert transport.is_authenticated()
         assert isinstance(transport.sock, socket.socket)
-        assert transport.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert transport.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY), "44 ms a command without it"
+        assert transport.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT), "hosts vanish without a word"
     finally:
-        transport.close()
+        end(transport)
 
 
 def test_a_pinned_host(sshd: Sshd) -> None:
@@ -72,6 +82,31 @@ def test_a_host_with_several_keys_shows_the_one_that_is_known(make_sshd: MakeSsh
     sshd.known_hosts.write_text(f"{sshd.name} {sshd.host_key('rsa')}\n")
     connects(sshd.cluster_settings())
     connects(sshd.cluster_settings(ssh_host_key=sshd.host_key("rsa")))
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "rsa"])
+def test_a_pin_of_either_key_of_a_host_with_two(make_sshd: MakeSshd, kind: str) -> None:
+    """A fingerprint does not tell of what kind its key is, and the host shows one key only."""
+    sshd = make_sshd(host_keys=("ed25519", "rsa"))
+    connects(sshd.cluster_settings(ssh_host_key=sshd.fingerprint(kind), ssh_known_hosts=None))
+    problem = refusal(sshd.cluster_settings(ssh_host_key="SHA256:" + "A" * 43))
+    assert problem.code == problems.SSH_HOST_KEY
+    assert sshd.fingerprint() in problem.detail, "the one that it shows of itself"
+
+
+@pytest.mark.parametrize("hashed", [False, True])
+def test_what_ssh_keyscan_says(make_sshd: MakeSshd, hashed: bool) -> None:
+    """The documentation tells admins to make the file so."""
+    sshd = make_sshd(host_keys=("ed25519", "rsa"))
+    words = ["ssh-keyscan", *(["-H"] if hashed else []), "-p", str(sshd.port), "127.0.0.1"]
+    said = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    assert said.count("|1|") == (2 if hashed else 0)
+    sshd.known_hosts.write_text(said)
+    connects(sshd.cluster_settings())
+    sshd.known_hosts.write_text(said.replace(sshd.host_key(), sshd.host_key().replace("A", "B")))
+    connects(sshd.cluster_settings())  # by the other key
+    sshd.known_hosts.write_text("\n".join(line for line in said.splitlines() if "ssh-rsa" not in line))
+    connects(sshd.cluster_settings())
 
 
 def test_a_host_without_the_kind_of_key_that_is_known(sshd: Sshd, tmp_path: Path) -> None:
@@ -113,6 +148,30 @@ def test_nobody_listens(sshd: Sshd) -> None:
 @pytest.mark.parametrize("host", ["", "no such host", "x" * 70 + ".example", "127.0.0.1.nowhere.invalid"])
 def test_no_such_host(sshd: Sshd, host: str) -> None:
     assert refusal(sshd.cluster_settings(ssh_host=host, ssh_host_key=sshd.fingerprint())).code == problems.SSH_REFUSED
+
+
+def test_the_second_address_of_a_name(sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name has an IPv6 address too, as a rule, and sshd may listen on the other one only."""
+    found = [(socket.AF_INET, ("127.0.0.1", free_port())), (socket.AF_INET, ("127.0.0.1", sshd.port))]
+    monkeypatch.setattr(dial, "resolve", lambda host, port, timeout: found)
+    connects(sshd.cluster_settings())
+    found.pop()
+    assert refusal(sshd.cluster_settings()).code == problems.SSH_REFUSED
+    found.clear()
+    assert refusal(sshd.cluster_settings()).code == problems.SSH_REFUSED
+
+
+def test_a_name_server_that_hangs(sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def resolve(host: str, port: int, timeout: float) -> object:
+        asked.append(timeout)
+        raise TimeoutError(f"no answer about {host}")
+
+    monkeypatch.setattr(dial, "resolve", resolve)
+    problem = refusal(sshd.cluster_settings(), timeout=3.0)
+    assert (problem.code, "no answer about 127.0.0.1" in problem.detail) == (problems.SSH_REFUSED, True)
+    assert asked[0] <= 3.0
 
 
 @pytest.fixture
