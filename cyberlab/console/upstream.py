@@ -18,7 +18,8 @@ from cyberlab import problems
 from cyberlab.console import frames, rfb, transports
 from cyberlab.problems import Problem
 
-_BUFFER = bytearray(64 * 1024)
+_SIZE = 64 * 1024
+_BUFFER = bytearray(_SIZE)
 _VIEW = memoryview(_BUFFER)
 HIGH_WATER = 64 * 1024
 _HEAD_LIMIT = 16 * 1024
@@ -67,6 +68,7 @@ class UpstreamLink(asyncio.BufferedProtocol):
         self._payload = bytearray()  # of the frames taken apart during the RFB handshake
         self._frame_left = 0
         self._waiter: asyncio.Future[None] | None = None
+        self._remainder: transports.Remainder | None = None
 
     def connection_made(self, transport: Any) -> None:
         """Take the transport."""
@@ -82,6 +84,8 @@ class UpstreamLink(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes came from Proxmox."""
+        if nbytes == _SIZE:
+            self._turn_ended()
         if self.sink is not None:
             self.sink.from_upstream(_BUFFER, nbytes)
             return
@@ -89,6 +93,11 @@ class UpstreamLink(asyncio.BufferedProtocol):
         if len(self._inbox) > _HEAD_LIMIT + len(_BUFFER):
             self.transport.pause_reading()
         self._wake()
+
+    def _turn_ended(self) -> None:
+        if self._remainder is None:
+            self._remainder = transports.Remainder(self.transport)
+        self._remainder.turn_ended()
 
     def eof_received(self) -> bool:
         """Proxmox ends a console by closing, nothing more."""
