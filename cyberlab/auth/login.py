@@ -10,14 +10,14 @@ from sqlalchemy.orm import Session
 
 from cyberlab import problems
 from cyberlab.auth import passwords
-from cyberlab.auth.access import Action, may
+from cyberlab.auth.access import NO_FACTS, AccessFacts, Action, may
 from cyberlab.auth.base import Identity, Outcome, PasswordBackend, Rejected, SignedIn
 from cyberlab.blocking import BlockingPool, PoolBusy
-from cyberlab.db import assignments, audit, logins, users
+from cyberlab.db import assignments, audit, logins, users, vms
 from cyberlab.db.audit import Actor
 from cyberlab.db.engine import Database, reads
 from cyberlab.db.logins import Login
-from cyberlab.db.models import User, utcnow
+from cyberlab.db.models import User, Vm, utcnow
 from cyberlab.settings import Settings
 
 WRONG = Rejected("This user name and password do not match.")
@@ -33,6 +33,15 @@ class LiveKey:
     login_session_id: int
     vm_id: int
     as_teacher: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """Who asks, and for which VM: what auth.access needs to decide."""
+
+    login: Login | None
+    vm: Vm | None = None
+    facts: AccessFacts = NO_FACTS
 
 
 class LoginService:
@@ -89,11 +98,15 @@ class LoginService:
 
     async def current(self, token: str) -> Login | None:
         """The login session of a cookie's token if it is in force; notes its use at most once a minute."""
+        return (await self.visit(token, None)).login
+
+    async def visit(self, token: str, vm_id: int | None) -> Visit:
+        """The same, and what ties that user to a VM, in one transaction: what every console's opening asks."""
         now = utcnow()
-        login = await self._database.run(logins.find, token, now, self._idle)
-        if login is not None and logins.needs_touch(login, now):
-            await self._database.run(logins.touch, [login.session_id], now)
-        return login
+        visit = await self._database.run(_visit, token, vm_id, now, self._idle)
+        if visit.login is not None and logins.needs_touch(visit.login, now):
+            await self._database.run(logins.touch, [visit.login.session_id], now)
+        return visit
 
     async def sign_out(self, login: Login, *, address: str = "") -> None:
         """End a login session; the consoles that it opened end with it (live_problems)."""
@@ -128,6 +141,15 @@ def _begin(s: Session, identity: Identity, *, address: str, user_agent: str, lif
 def _end(s: Session, login: Login, address: str) -> None:
     logins.revoke(s, login.session_id)
     audit.record(s, Actor(login.user_id, login.username, address), "login.sign-out")
+
+
+@reads
+def _visit(s: Session, token: str, vm_id: int | None, now: datetime, idle: float) -> Visit:
+    login = logins.find(s, token, now, idle)
+    if login is None or vm_id is None:
+        return Visit(login)
+    vm = vms.get(s, vm_id)
+    return Visit(login, vm, assignments.facts(s, login.user_id, vm.id, now) if vm is not None else NO_FACTS)
 
 
 @reads
