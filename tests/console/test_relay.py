@@ -52,7 +52,7 @@ class Transport:
     def close(self) -> None:
         self.closed = True
 
-    abort = close
+    abort = write_eof = close
 
 
 class Ends:

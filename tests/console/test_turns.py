@@ -196,6 +196,7 @@ async def test_a_browser_that_breaks_the_rules_while_opening_is_in_the_log() -> 
         await at_upstream(bench)
         bench.browsers[0].writer.write(b"GET / HTTP/1.1\r\n\r\n")
         assert await bench.browsers[0].closed() == (1002, problems.CLIENT_PROTOCOL)
+        bench.browsers[0].close()
         await all_is_gone(bench, [bench.proxmox])
         assert await bench.rows.reason() == problems.CLIENT_PROTOCOL
 
@@ -223,6 +224,7 @@ async def test_a_browser_that_ends_with_the_last_byte_of_the_handshake(sent: byt
         assert int.from_bytes(frame[1][:2], "big") == code
         browser.send(frame[1], frames.CLOSE)
         assert await browser.reader.read() == b""
+        browser.close()
         await all_is_gone(bench, [bench.proxmox])
         assert await bench.rows.reason() == reason
 
