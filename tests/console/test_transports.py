@@ -1,92 +1,81 @@
-"""What is asked of aiofastnet beyond its documentation, and that nothing gets stuck in it."""
+"""Both kinds of transports: what they keep, and that nothing is left open when the way is cut short."""
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
+import contextlib
 import socket
-import struct
-import termios
 
 import pytest
 
 from cyberlab.console import transports
-from cyberlab.console.upstream import UpstreamLink, UpstreamSink, dial
-from tests.console.certificates import Authority
-from tests.console.ends import ProxmoxEnd, listening
+from tests.console.certificates import pinning
 
-pytestmark = pytest.mark.skipif(not transports.FAST, reason="aiofastnet is not installed")
-
-TURN = 64 * 1024
-RECORD = 10_004  # a frame of 10,000 bytes and its header
+pytestmark = pytest.mark.usefixtures("transport")
 
 
-class Count(UpstreamSink):
-    """Counts what comes, and how much of it in each turn."""
+class Ends(asyncio.BufferedProtocol):
+    """Waits for its end."""
 
-    def __init__(self, expected: int) -> None:
-        self.turns: list[int] = []
-        self.expected = expected
-        self.complete = asyncio.Event()
+    def __init__(self) -> None:
+        self.lost = asyncio.Event()
 
-    def from_upstream(self, buffer: bytearray, size: int) -> None:
-        self.turns.append(size)
-        if sum(self.turns) >= self.expected:
-            self.complete.set()
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
 
-    def upstream_lost(self) -> None:
-        pass
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return bytearray(16)
 
-    def upstream_written(self, full: bool) -> None:
-        pass
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.set()
 
 
-async def all_is_in_the_kernel(link: UpstreamLink, size: int) -> None:
-    descriptor = link.transport.get_extra_info("socket").fileno()
-    while struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)))[0] < size:
-        await asyncio.sleep(0.01)
-
-
-@pytest.mark.parametrize("records", [13, 14, 20])
-@pytest.mark.gen_test(timeout=5)
-async def test_a_turn_that_ends_within_a_record_leaves_nothing_behind(authority: Authority, records: int) -> None:
-    """OpenSSL has decrypted the whole of it then, and the socket says that there is nothing to read."""
-
-    async def script(end: ProxmoxEnd) -> None:
-        await end.upgrade()
-        await end.reader.read(1)
-        for _ in range(records):
-            end.write(bytes(RECORD - 4))
-            await end.writer.drain()
-        await end.reader.read()
-
-    async with listening(script, authority.server("127.0.0.1").context) as server:
-        link = await dial(server.target(context=authority.client()))
-        sink = Count(records * RECORD)
-        link.hand_over(sink)
-        link.transport.pause_reading()
-        # Room for all of it: the two turns that resuming takes must not be the last.
-        link.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        link.send(b"x")
-        await all_is_in_the_kernel(link, records * RECORD)
-        link.transport.resume_reading()
-        await sink.complete.wait()
-        assert sum(sink.turns) == records * RECORD
-        assert max(sink.turns) <= TURN
-        link.abort()
+def test_what_a_transport_keeps_does_not_change_under_it(transport: str) -> None:
+    """asyncio's keeps the view that it could not send (since 3.12), and our buffer is read into again."""
+    buffer = bytearray(b"picture")
+    kept = transports.lasting(memoryview(buffer)[:4])
+    assert bytes(kept) == b"pict"
+    if transport == "asyncio":
+        buffer[:] = b"another"
+        assert bytes(kept) == b"pict"
 
 
 @pytest.mark.gen_test(timeout=5)
-async def test_an_idle_console_has_no_buffers_of_its_own(authority: Authority) -> None:
-    """Pins what transports.py takes from aiofastnet 1.2: should it be gone, a console costs 48 KiB more."""
+async def test_an_adopted_socket_goes_with_its_transport() -> None:
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    adopted = await transports.adopt(Ends, near)
+    adopted.transport.abort()  # type: ignore[attr-defined]
+    await adopted.lost.wait()
+    assert far.recv(1) == b""
+    far.close()
 
-    async def script(end: ProxmoxEnd) -> None:
-        await end.upgrade()
-        await end.reader.read()
 
-    async with listening(script, authority.server("127.0.0.1").context) as server:
-        link = await dial(server.target(context=authority.client()))
-        assert link.transport.get_extra_info("ssl_incoming_use_membio") is False
-        assert link.transport.get_extra_info("ssl_outgoing_use_membio") is False
-        assert callable(link.transport._retry_ssl_read)
-        link.abort()
+@pytest.mark.gen_test(timeout=5)
+async def test_a_socket_whose_peer_has_gone_is_adopted_and_lost() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        far = socket.create_connection(server.getsockname())
+        near, _ = server.accept()
+    near.setblocking(False)
+    far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # a reset
+    far.close()
+    adopted = await transports.adopt(Ends, near)
+    await adopted.lost.wait()
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.gen_test(timeout=5)
+async def test_a_connection_that_is_given_up_leaves_no_socket(tls: bool) -> None:
+    """A server that says nothing, not even in TLS's handshake."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        host, port = server.getsockname()
+        dialling = asyncio.ensure_future(transports.connect(Ends, host, port, pinning() if tls else None, host))
+        server.setblocking(False)
+        peer, _ = await asyncio.get_running_loop().sock_accept(server)
+        dialling.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            (await dialling).transport.abort()  # type: ignore[attr-defined]
+        peer.setblocking(False)
+        while await asyncio.get_running_loop().sock_recv(peer, 1000):
+            pass  # the beginning of a handshake
+        peer.close()
