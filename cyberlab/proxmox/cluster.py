@@ -75,8 +75,9 @@ class Cluster:
         found = (await self.resources(0.0)).resources.get(vmid)
         if found is None or found.kind != kind:
             return Problem(problems.VM_GONE, f"{self.name}/{vmid} is not in the inventory")
-        # So it is as well for a machine that was made a moment ago, on a node that is there.
-        if found.status == "unknown" and (await self.pvesh.nodes()).get(found.node) != "online":
+        # So it is as well for a machine that was made a moment ago, and while pvestatd does not run (then the node is
+        # "unknown" too): only what is called offline is not asked.
+        if found.status == "unknown" and (await self.pvesh.nodes()).get(found.node, "offline") == "offline":
             return Problem(problems.NODE_OFFLINE, f"{found.node} is offline")
         try:
             status = await self.status(found.node, kind, vmid)
