@@ -124,6 +124,9 @@ class ClientLink(asyncio.BufferedProtocol):
         self.heard_at = self._loop.time()
         if self._broken:
             return
+        if self.relay is not None and not self.ending and (payload := self._frames.lone(data)):
+            self.relay.from_client(payload)
+            return
         try:
             for event in self._frames.feed(data):
                 if isinstance(event, frames.Data):

@@ -16,6 +16,8 @@ from cyberlab.console.client import ClientLink, RelayEnd
 from cyberlab.console.frames import FrameError, FrameTracker
 from cyberlab.console.upstream import UpstreamLink
 
+_COPIED = 1024  # bytes; to copy fewer is quicker than to make views of them
+
 
 class Relay(RelayEnd):
     """One open console, from ServerInit until one side ends; ``ended`` then holds why, a code of ``problems``."""
@@ -69,7 +71,8 @@ class Relay(RelayEnd):
         passed = tracker.track(buffer, size)
         if passed == size:
             self.bytes_to_client += size
-            self._to_client.write(transports.lasting(memoryview(buffer)[:size]))
+            view = buffer[:size] if size < _COPIED else transports.lasting(memoryview(buffer)[:size])
+            self._to_client.write(view)
         else:
             self._carefully(bytes(buffer[:size]), passed)
 
