@@ -20,7 +20,8 @@ from cyberlab.settings import ClusterSettings
 
 __all__ = ["POWER", "Cluster", "ConsoleTicket", "Inventory", "settings_problems"]
 
-_STATUS_SECONDS = 5.0  # for the live state of one VM: a node that is offline would take two minutes
+_STATUS_SECONDS = 4.0  # for the live state of one VM: a node that is offline would take two minutes
+_ABOUT_THE_VM = (problems.VM_GONE, problems.VM_LOCKED, problems.VM_STOPPED, problems.NODE_OFFLINE)
 _POWER_SECONDS = 120.0  # pvesh waits for the task; a shutdown takes up to its own 60 s
 _POLL_SECONDS = 1.0
 _FILES_SECONDS = 10.0
@@ -69,6 +70,8 @@ class Cluster:
     async def explain(self, node: str, kind: str, vmid: int) -> Problem | None:
         """Why a console of this guest may have failed: gone, stopped, locked, its node offline; None: no idea.
 
+        Raises Problem where the cluster could not be asked.
+
         The inventory answers at once even while a node is offline, but is up to ten seconds behind; so what it
         calls running is asked once more, directly.
         """
@@ -82,8 +85,10 @@ class Cluster:
         try:
             status = await self.status(found.node, kind, vmid)
         except Problem as problem:
-            if problem.code != problems.PVESH_TIMEOUT:
+            if problem.code in _ABOUT_THE_VM:
                 return problem
+            if problem.code != problems.PVESH_TIMEOUT:
+                raise  # about the way to the cluster: no reason for a console to fail
             # A node that has just gone offline: the inventory learns of it after minutes, pvesh hangs at once.
             return Problem(problems.NODE_OFFLINE, f"{found.node} gave no answer within {_STATUS_SECONDS:.0f} s")
         if status.status == "running":

@@ -46,13 +46,17 @@ def node(io_loop: IOLoop, keys: Path) -> Iterator[SimulatedCluster]:
     io_loop.run_sync(made.close)
 
 
-@pytest.fixture(params=["simulated sshd", "openssh"])
+BOTH = ("simulated sshd", "openssh")
+ONE = pytest.mark.parametrize("environment", BOTH[:1], indirect=True)  # for what does not depend on it
+
+
+@pytest.fixture(params=BOTH)
 def environment(request: pytest.FixtureRequest, node: SimulatedCluster, tmp_path: Path) -> Iterator[dict[str, str]]:
     """How the portal is told to reach the cluster."""
     if request.param == "simulated sshd":
         yield node.environment()
         return
-    server = Sshd(tmp_path / "sshd", [node.bin_folder])
+    server = Sshd(tmp_path / "sshd", [node.bin_folder], host_keys=("ed25519",))
     server.start()
     yield node.environment() | server.settings()
     server.stop()
@@ -190,6 +194,7 @@ async def test_a_machine_that_has_migrated(cluster: Cluster, node: SimulatedClus
     assert await code_of(source(cluster, 999).target()) == problems.VM_GONE
 
 
+@ONE
 @pytest.mark.gen_test(timeout=30)
 async def test_a_cookie_that_is_refused(cluster: Cluster, node: SimulatedCluster) -> None:
     """Proxmox renews its key once a day, and cookies of the key before the last are worth nothing."""
@@ -206,6 +211,7 @@ async def test_a_cookie_that_is_refused(cluster: Cluster, node: SimulatedCluster
     assert await cluster.auth_cookie() != before
 
 
+@ONE
 @pytest.mark.gen_test(timeout=30)
 async def test_whom_the_console_trusts(make_cluster: MakeCluster, node: SimulatedCluster, tmp_path: Path) -> None:
     await node.booted()
@@ -252,7 +258,7 @@ async def child(state: Path) -> AsyncIterator[dict[str, Any]]:
 @pytest.mark.gen_test(timeout=30)
 async def test_as_a_process_of_its_own(keys: Path, tmp_path: Path, openssh: bool) -> None:
     async with child(keys) as facts:
-        server = Sshd(tmp_path / "sshd", [keys / "bin"])
+        server = Sshd(tmp_path / "sshd", [keys / "bin"], host_keys=("ed25519",))
         server.start()
         environment = facts["environment"] | (server.settings() if openssh else {})
         cluster = Cluster(settings_of(environment))
