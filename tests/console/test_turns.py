@@ -70,7 +70,7 @@ async def test_a_machine_that_hangs_holds_up_no_other() -> None:
 
 @pytest.mark.gen_test(timeout=5)
 async def test_who_waited_behind_a_failure_has_its_turn() -> None:
-    async with console_bench(first_then(silent, stay), limits=Limits(handshake=0.1)) as bench:
+    async with console_bench(first_then(silent, stay), limits=Limits(handshake=0.5)) as bench:
         first = await bench.browser()
         await bench.source.asked.wait()
         second = await bench.browser()
@@ -235,7 +235,7 @@ async def test_a_reason_that_comes_with_the_deadline_is_not_lost(later: float, m
     deadlines: list[asyncio.Timeout] = []
     real = asyncio.timeout
     monkeypatch.setattr(asyncio, "timeout", lambda delay: deadlines.append(real(delay)) or deadlines[-1])
-    async with console_bench(silent, limits=Limits(handshake=0.05)) as bench:
+    async with console_bench(silent, limits=Limits(handshake=0.4)) as bench:
         await at_upstream(bench)
         when = deadlines[-1].when()
         assert when is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,18 @@ from tests.console.conftest import Bench, console_bench
 from tests.console.ends import SERVER_INIT, BrowserEnd, ProxmoxEnd
 from tests.console.test_session import KEY, stay
 
-FAR = 3600.0
+SELDOM = 10_000.0  # seconds between pings, so that only what is looked at happens
+
+
+def look(bench: Bench, later: float) -> None:
+    """Have the wheel look at every console, so many seconds from now."""
+    now = asyncio.get_running_loop().time() + later
+    for member in [member for spoke in bench.gateway.wheel._spokes for member in spoke]:
+        member(now)
+
+
+def session_of(bench: Bench) -> Any:
+    return next(iter(bench.gateway.registry)).close.__self__  # type: ignore[attr-defined]
 
 
 class Heard:
@@ -38,29 +50,35 @@ class Heard:
         return self.payload
 
 
-async def pings(browser: BrowserEnd, count: int) -> None:
-    """Answer that many pings."""
-    for _ in range(count):
-        browser.send(await browser.payload(PING), PONG)
+@pytest.mark.gen_test(timeout=5)
+async def test_the_wheel_turns_by_itself() -> None:
+    async with console_bench(stay, limits=Limits(ping=0.2)) as bench:
+        browser = await bench.open()
+        for _ in range(2):
+            browser.send(await browser.payload(PING), PONG)
 
 
 @pytest.mark.gen_test(timeout=5)
 async def test_a_quiet_console_is_kept_open_on_both_sides() -> None:
     """`qm vncproxy` leaves after 15 minutes without a byte of RFB; a websocket ping does not reach it."""
     heard = Heard()
-    async with console_bench(heard.script, limits=Limits(ping=0.03, upstream_keepalive=0.0)) as bench:
+    async with console_bench(heard.script, limits=Limits(ping=SELDOM)) as bench:
         browser = await bench.open()
-        await pings(browser, 3)
-        assert (await heard.has(20)).startswith(rfb.KEEPALIVE * 2)
-        assert bench.rows.rows == [{"vm": "demo/100 kali"}], "it stays open"
+        look(bench, 301)
+        assert await browser.payload(PING) == b""
+        assert await heard.has(10) == rfb.KEEPALIVE
+        look(bench, 301)  # said just now, as the clock has it: not again
+        browser.send(KEY)
+        assert await heard.has(18) == rfb.KEEPALIVE + KEY
 
 
 @pytest.mark.gen_test(timeout=5)
 async def test_a_busy_console_needs_no_nudge() -> None:
     heard = Heard()
-    async with console_bench(heard.script, limits=Limits(ping=0.03, upstream_keepalive=FAR)) as bench:
+    async with console_bench(heard.script, limits=Limits(ping=SELDOM)) as bench:
         browser = await bench.open()
-        await pings(browser, 3)
+        look(bench, 299)
+        assert await browser.payload(PING) == b""
         browser.send(KEY)
         assert await heard.has(8) == KEY
 
@@ -68,37 +86,35 @@ async def test_a_busy_console_needs_no_nudge() -> None:
 @pytest.mark.gen_test(timeout=5)
 async def test_no_message_of_ours_stands_within_one_of_the_browsers() -> None:
     heard = Heard()
-    async with console_bench(heard.script, limits=Limits(ping=0.03, upstream_keepalive=0.0)) as bench:
+    async with console_bench(heard.script, limits=Limits(ping=SELDOM)) as bench:
         browser = await bench.open()
-        await heard.has(10)
         browser.send(KEY[:5])
-        await pings(browser, 3)
-        before = heard.payload
+        while session_of(bench)._relay._messages.between:
+            await asyncio.sleep(0)
+        look(bench, 301)
         browser.send(KEY[5:])
-        after = (await heard.has(len(before) + 18))[len(before) :]
-        assert before == rfb.KEEPALIVE * (len(before) // 10)
-        assert after[:18] == KEY + rfb.KEEPALIVE
+        assert await heard.has(8) == KEY
+        look(bench, 602)
+        assert await heard.has(18) == KEY + rfb.KEEPALIVE
 
 
 @pytest.mark.gen_test(timeout=5)
 async def test_pings_go_between_the_frames_of_the_picture() -> None:
-    begun, go_on = asyncio.Event(), asyncio.Event()
+    go_on = asyncio.Event()
     picture = frames.server_frame(BINARY, bytes(range(256)) * 300)
 
     async def script(end: ProxmoxEnd) -> None:
         await end.open()
         end.writer.write(picture[:1000])
-        begun.set()
         await go_on.wait()
         end.writer.write(picture[1000:] + frames.server_frame(BINARY, b"next"))
         await end.reader.read()
 
-    async with console_bench(script, limits=Limits(ping=0.3)) as bench:
+    async with console_bench(script) as bench:
         browser = await bench.open()
         seen = await browser.reader.readexactly(1000)
-        link = next(iter(bench.gateway.registry)).close.__self__._client  # type: ignore[attr-defined]
-        while not link.waiting:
-            await asyncio.sleep(0)
+        look(bench, 1)
+        assert session_of(bench)._client.waiting
         go_on.set()
         assert seen + await browser.reader.readexactly(len(picture) - 1000) == picture
         assert (await browser.frame())[0] == PING
@@ -107,19 +123,29 @@ async def test_pings_go_between_the_frames_of_the_picture() -> None:
 
 @pytest.mark.gen_test(timeout=5)
 async def test_a_browser_that_answers_no_ping_is_not_there() -> None:
-    async with console_bench(stay, limits=Limits(ping=0.03)) as bench:
-        await bench.open()
+    async with console_bench(stay) as bench:
+        browser = await bench.open()
+        look(bench, 89)
+        assert await browser.frame() == (PING, b"")
+        look(bench, 91)
         assert await bench.rows.reason() == "closed"
 
 
+@pytest.mark.parametrize(("sent", "opcode"), [(KEY, BINARY), (b"", PONG), (b"", PING)])
 @pytest.mark.gen_test(timeout=5)
-async def test_a_browser_that_sends_something_is() -> None:
-    async with console_bench(stay, limits=Limits(ping=0.03)) as bench:
+async def test_a_browser_that_sends_something_is(sent: bytes, opcode: int) -> None:
+    async with console_bench(stay) as bench:
         browser = await bench.open()
-        for _ in range(8):
-            await browser.payload(PING)
-            browser.send(KEY)  # no pong, but a sign of life
-        assert bench.rows.rows == [{"vm": "demo/100 kali"}]
+        client = session_of(bench)._client
+        client.heard_at -= 100
+        silent_since = client.heard_at
+        browser.send(sent, opcode)
+        while client.heard_at == silent_since:
+            await asyncio.sleep(0)
+        look(bench, 1)
+        while (await browser.frame())[0] != PING:
+            pass
+        assert bench.rows.rows == [{"vm": "demo/100 kali"}], "it stays open"
 
 
 # --- a browser that stops reading
@@ -133,11 +159,11 @@ async def gushing(end: ProxmoxEnd) -> None:
         await end.writer.drain()
 
 
-async def stuck(bench: Bench) -> tuple[BrowserEnd, object]:
+async def stuck(bench: Bench) -> tuple[BrowserEnd, Any]:
     """A browser that has stopped reading, and its console's relay once its buffer is full."""
     browser = await bench.open()
     browser.writer.transport.pause_reading()
-    relay = next(iter(bench.gateway.registry)).close.__self__._relay  # type: ignore[attr-defined]
+    relay = session_of(bench)._relay
     while relay.full_since is None:
         await asyncio.sleep(0)
     return browser, relay
@@ -147,23 +173,27 @@ async def stuck(bench: Bench) -> tuple[BrowserEnd, object]:
 @pytest.mark.gen_test(timeout=15)
 async def test_a_browser_that_stops_reading_is_closed_after_a_while() -> None:
     """Held back longer, pveproxy's memory would grow: it buffers without limit (proxmox.md, f)."""
-    async with console_bench(gushing, limits=Limits(ping=0.6, stuck=0.2)) as bench:
+    async with console_bench(gushing) as bench:
         _, relay = await stuck(bench)
         assert not relay.upstream.transport.is_reading(), "nothing more is read from Proxmox"
         # What was read in this turn may lie above the mark, no more.
         assert HIGH_WATER < relay.client.transport.get_write_buffer_size() <= HIGH_WATER + 65_536
+        look(bench, 59)
+        assert not relay.ended.done()
+        look(bench, 61)
         assert await bench.rows.reason() == problems.CLIENT_STUCK
 
 
 @pytest.mark.usefixtures("transport")
 @pytest.mark.gen_test(timeout=15)
 async def test_a_browser_that_only_reads_slowly_is_not() -> None:
-    async with console_bench(gushing, limits=Limits(ping=0.6, stuck=0.2)) as bench:
+    async with console_bench(gushing) as bench:
         browser, relay = await stuck(bench)
         browser.writer.transport.resume_reading()
         while relay.full_since is not None:
             await browser.frame()
         assert relay.upstream.transport.is_reading()
+        look(bench, 61)
         assert "reason" not in bench.rows.rows[0]
 
 
