@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 _HASHING_THREADS = 2  # bcrypt gives the GIL back; more threads than cores only make everybody wait longer
 _PURGE_SECONDS = 3600.0
+_ENDING_AT_ONCE = 32  # console rows being completed; well below what the database's pool queues
 
 
 class ConsoleRows:
@@ -40,6 +41,8 @@ class ConsoleRows:
     def __init__(self, database: Database) -> None:
         """Each call is one transaction."""
         self._database = database
+        # Thousands of consoles may end in the same moment (a shutdown); the pool refuses more than it queues.
+        self._ending = asyncio.Semaphore(_ENDING_AT_ONCE)
 
     async def opened(self, request: ConsoleRequest) -> int:
         """Begin a row; return its id."""
@@ -54,13 +57,14 @@ class ConsoleRows:
 
     async def closed(self, row: int, bytes_to_client: int, bytes_to_upstream: int, reason: str) -> None:
         """Complete a row."""
-        await self._database.run(
-            consoles.closed,
-            row,
-            bytes_to_client=bytes_to_client,
-            bytes_to_upstream=bytes_to_upstream,
-            end_reason=reason,
-        )
+        async with self._ending:
+            await self._database.run(
+                consoles.closed,
+                row,
+                bytes_to_client=bytes_to_client,
+                bytes_to_upstream=bytes_to_upstream,
+                end_reason=reason,
+            )
 
 
 def limits_of(settings: Settings) -> Limits:

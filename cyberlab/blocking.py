@@ -1,7 +1,8 @@
 """The one crossing between threads and the IOLoop.
 
 Libraries that block (bcrypt, ldap3, paramiko, SQLAlchemy) run in small pools of their own, so that a
-flood of sign-ins can hold up neither the database nor the tickets. Nothing else starts threads.
+flood of sign-ins can hold up neither the database nor the tickets. Nothing else starts threads, but for
+proxmox/names.py, which says why.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from cyberlab import cli_assign, cli_keys, cli_users, settings
 from cyberlab.cli_common import CommandError, Parsers, command, opened
@@ -13,6 +13,8 @@ from cyberlab.db.engine import Database
 from cyberlab.db.errors import Conflict, DatabaseUnavailable, NotFound
 from cyberlab.problems import Problem
 from cyberlab.settings import Configuration, SettingsError
+
+_CLUSTER = [f"PROXMOX_{name.upper()}" for name in settings.ClusterSettings.model_fields]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -93,7 +95,9 @@ def make_parser() -> argparse.ArgumentParser:
         "--vm", dest="named", type=cli_assign.reference, metavar="CLUSTER/VMID", help="the same by its name"
     )
     check.add_argument(
-        "--demo", action="store_true", help="check the simulated cluster of the demo that runs, not the configured one"
+        "--demo",
+        action="store_true",
+        help="check the simulated cluster of the demo that runs (also done when no cluster is configured)",
     )
     check.add_argument("--json", action="store_true", help="print a list of the steps for programs")
     command(
@@ -158,14 +162,24 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from cyberlab import cli_check
+    from cyberlab import cli_check, cli_demo
 
-    load: Callable[[], Configuration] = settings.load_for_check
-    if arguments.demo:
-        from cyberlab import cli_demo
-
-        load = cli_demo.load_for_check
+    load = cli_demo.load_for_check if arguments.demo else _configured_or_demo
     return cli_check.run(load, arguments.vm or arguments.named, as_json=arguments.json)
+
+
+def _configured_or_demo() -> Configuration:
+    """The cluster of the settings; where there is none at all, that of a demo which runs."""
+    from cyberlab import cli_demo
+
+    try:
+        return settings.load_for_check()
+    except SettingsError as error:
+        missing = {line.partition(": missing")[0] for line in error.problems}
+        if not {"PROXMOX_HOST", "PROXMOX_SSH_HOST"} <= missing <= set(_CLUSTER) or not cli_demo.runs():
+            raise
+    print("No cluster is configured: this is the demo's, which runs.", file=sys.stderr)
+    return cli_demo.load_for_check()
 
 
 def _migrate(arguments: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from cyberlab.cli_check_report import FAILED, HELD, SKIPPED, Outcome, Report, co
 from cyberlab.cli_check_steps import STEPS, Step, Walk
 from cyberlab.cli_common import CommandError
 from cyberlab.problems import Problem
-from cyberlab.proxmox.cluster import Cluster
+from cyberlab.proxmox.cluster import Cluster, settings_problems
 from cyberlab.settings import ClusterSettings, Configuration, SettingsError
 
 _EXPLAIN_SECONDS = 10.0
@@ -47,7 +47,7 @@ async def _try(step: Step, walk: Walk) -> Outcome:
         async with asyncio.timeout(seconds):
             said = await step.run(walk)
     except TimeoutError:
-        problem = Problem(step.silence, f"no answer within {seconds:.0f} s")
+        problem = Problem(step.silence, f"no answer within {seconds:g} s")
     except Problem as raised:
         problem = raised
     took = round(1000 * (time.monotonic() - begun))
@@ -83,7 +83,7 @@ def run(load: Callable[[], Configuration], vm: tuple[str, int] | None = None, *,
         report.done(Outcome("", "settings", FAILED, 0, found, more="docs/settings.md"))
         for step in STEPS:
             report.done(Outcome("", step.name, SKIPPED))
-        report.end("Nothing was tried: the settings come first. (The cluster of a demo that runs: check --demo)")
+        report.end("Nothing was tried: the settings come first.")
         return 2
     clusters = configuration.clusters
     if vm is not None and not (clusters := tuple(known for known in clusters if known.cluster == vm[0])):
@@ -93,7 +93,9 @@ def run(load: Callable[[], Configuration], vm: tuple[str, int] | None = None, *,
     outcomes: list[Outcome] = []
     for cluster in clusters:
         said = f"complete: cluster {cluster.cluster} at {cluster.host}"
-        outcomes.append(Outcome(cluster.cluster, "settings", HELD, took, (said,)))
+        outcomes.append(
+            Outcome(cluster.cluster, "settings", HELD, took, (said,), warnings=tuple(settings_problems(cluster)))
+        )
         report.done(outcomes[-1])
         outcomes += asyncio.run(_check(cluster, configuration, vm, report))
     report.end(_summary(outcomes))

@@ -20,7 +20,10 @@ def described(der: bytes, ticket: ConsoleTicket, settings: ClusterSettings) -> t
 
     ``ticket`` came from the node whose certificate this should be, and brought the cluster's CA along.
     """
-    certificate = x509.load_der_x509_certificate(der)
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+    except ValueError as error:  # OpenSSL is more lenient
+        return [f"accepted, but it cannot be read here: {error}"], []
     ends = certificate.not_valid_after_utc
     days = (ends - datetime.now(UTC)).days
     lines = [

@@ -84,7 +84,7 @@ class Lines:
         self._explained: set[str] = set()
         self._marks = _MARKS
         try:
-            "✓✗–“”".encode(out.encoding or "ascii")
+            "✓✗–“”".encode(out.encoding or "utf-8")
         except UnicodeEncodeError:
             self._marks = _PLAIN_MARKS
             if reconfigure := getattr(out, "reconfigure", None):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
 import time
@@ -38,7 +37,7 @@ class Walk:
     explain: Callable[[], Awaitable[Problem | None]] | None = None  # the cluster's word on the VM, once it is chosen
     closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     inventory: Inventory = field(init=False)
-    here: str = ""  # the node that SSH leads to, as far as it tells
+    here: str = ""  # the node that SSH leads to
     cookie: str = ""
     source: VmSource = field(init=False)
     ticket: ConsoleTicket = field(init=False)
@@ -49,7 +48,8 @@ class Walk:
 
 async def _ssh(walk: Walk) -> list[str]:
     settings = walk.cluster.settings
-    await walk.cluster.ssh.run("true", timeout=_SSH_SECONDS, idempotent=True)
+    result = await walk.cluster.ssh.run("hostname", timeout=_SSH_SECONDS, idempotent=True)
+    walk.here = result.stdout.strip().partition(".")[0]  # a node's name in Proxmox is its host's
     return [f"{settings.ssh_user}@{settings.ssh_host}:{settings.ssh_port}; host key known, our key accepted"]
 
 
@@ -59,10 +59,8 @@ async def _pvesh(walk: Walk) -> list[str]:
 
 async def _inventory(walk: Walk) -> list[str]:
     cluster = walk.cluster
-    inventory, nodes, walk.here = await asyncio.gather(
-        cluster.resources(0.0), cluster.pvesh.nodes(), _node_of_ssh(cluster)
-    )
-    walk.inventory = inventory
+    walk.inventory = inventory = await cluster.resources(0.0)
+    nodes = await cluster.pvesh.nodes()
     machines = [found for found in inventory.resources.values() if found.kind == "qemu"]
     running = sum(found.status == "running" for found in machines)
     offline = sorted(name for name, status in nodes.items() if status != "online")
@@ -73,12 +71,6 @@ async def _inventory(walk: Walk) -> list[str]:
         f"{count(len(machines), 'VM')} ({running} running), {count(containers, 'container')}, "
         f"{count(len(nodes), 'node')}"
     ]
-
-
-async def _node_of_ssh(cluster: Cluster) -> str:
-    with contextlib.suppress(Problem):
-        return (await cluster.pvesh.certificates()).node
-    return ""
 
 
 async def _cookie(walk: Walk) -> list[str]:

@@ -117,6 +117,11 @@ def _set_cluster(environment: dict[str, str]) -> None:
     os.environ.update(environment)
 
 
+def runs(state: Path = STATE) -> bool:
+    """Whether a demo runs here (or was killed)."""
+    return (state / _NODE).exists()
+
+
 def load_for_check(state: Path = STATE) -> settings.Configuration:
     """The settings under which a demo that runs finds its cluster; raise CommandError if none does."""
     try:

@@ -167,7 +167,7 @@ API_UNREACHABLE = _advice(
     "api-unreachable",
     "The lab's cluster does not answer on its web port",
     ASK_ADMIN,
-    "No TCP connection to PROXMOX_HOST.",
+    "No answer at PROXMOX_HOST: no TCP connection, or silence on it.",
     "Is the port right (8006), is pveproxy running (`systemctl status pveproxy`), does a firewall stand between?",
 )
 UPGRADE_FAILED = _advice(

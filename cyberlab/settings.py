@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DEMO_SECRET = "demo-secret-for-the-simulated-node-only"  # noqa: S105 - refused by `serve`, that is its purpose
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 _CLUSTER = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_TICKET_USER = "root@pam"  # pvesh acts as nobody else, and Proxmox takes a ticket with its own user's cookie only
 
 
 class SettingsError(Exception):
@@ -102,6 +103,11 @@ class ClusterSettings(BaseSettings):
             found.append("PROXMOX_SSH_HOST: missing; set it to the same node as PROXMOX_HOST, e.g. pve1.example.edu")
         if "@" not in self.user.strip("@"):
             found.append("PROXMOX_USER: must be name@realm, e.g. root@pam")
+        elif self.password.get_secret_value() and self.user != _TICKET_USER:
+            found.append(
+                f"PROXMOX_USER: must be {_TICKET_USER} where PROXMOX_PASSWORD is set: consoles' tickets are made by "
+                f"pvesh, as {_TICKET_USER}, and go with that user's cookie only. Or leave PROXMOX_PASSWORD out"
+            )
         if self.ssh_key_path is None:
             found.append("PROXMOX_SSH_KEY_PATH: missing; set it to a private key that the node accepts")
         elif not self.ssh_key_path.is_file():

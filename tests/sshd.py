@@ -10,147 +10,148 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cyberlab.settings import ClusterSettings
-from tests.services import require
+import paramiko
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-_HOST_KEYS = ("ed25519", "rsa")
+from cyberlab.settings import ClusterSettings
+from tests import services
+
+DEADLINE = 10.0
 _MARK = "CYBERLAB_TEST_SSHD"
-_DEADLINE = 10.0
 
 
 class Sshd:
-    """One sshd with keys of its own in ``folder``.
+    """One server, with keys of its own in ``folder``; start() and stop() it, as often as you like.
 
-    A command sees a PATH that begins with ``path_dirs``, and neither a login shell's files nor ~/.bashrc, which
-    Debian's bash reads even for a single command over SSH. ``options``: further lines for sshd_config.
+    Its commands run in ``folder``, with a PATH that begins with ``path_dirs``, and read neither a login shell's files
+    nor ~/.bashrc, which Debian's bash reads even for a single command over SSH. ``extra``: further lines for
+    sshd_config.
     """
 
-    def __init__(self, folder: Path, path_dirs: list[Path], options: Iterable[str] = ()) -> None:
-        self.program = require("sshd")
+    def __init__(
+        self,
+        folder: Path,
+        path_dirs: Sequence[Path] = (),
+        *,
+        extra: str = "",
+        host_keys: tuple[str, ...] = ("ed25519", "rsa"),
+    ) -> None:
+        self.program = services.require("sshd")
         self.folder = folder.resolve()
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.user = pwd.getpwuid(os.geteuid()).pw_name
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port: int = probe.getsockname()[1]
-        self.key_path = self.folder / "id_ed25519"
+        self.port = free_port()
+        self.host_keys = host_keys
+        self.process: subprocess.Popen[bytes] | None = None
+        for kind in host_keys:
+            make_key(self.folder / f"host_{kind}", kind)
+        self.key = make_key(self.folder / "key")
+        (self.folder / "authorized_keys").write_text(public_line(self.key) + "\n")
         self.known_hosts = self.folder / "known_hosts"
-        self.log_path = self.folder / "sshd.log"
-        self._process: subprocess.Popen[bytes] | None = None
-        self._make_keys()
-        self._configure(path_dirs, options)
+        self.known_hosts.write_text("".join(f"{self.name} {self.host_key(kind)}\n" for kind in host_keys))
+        self._configure(path_dirs, extra)
 
-    # --- what it is made of
-
-    def host_key_path(self, kind: str) -> Path:
-        """The private host key of that kind: ed25519 or rsa."""
-        return self.folder / f"ssh_host_{kind}_key"
-
-    def host_key(self, kind: str) -> str:
-        """The public host key as in known_hosts: ``ssh-ed25519 AAAA…``."""
-        return " ".join(Path(f"{self.host_key_path(kind)}.pub").read_text().split()[:2])
-
-    def fingerprint(self, kind: str) -> str:
-        """The host key's ``SHA256:…``, as ssh-keygen says it."""
-        told = subprocess.run(
-            ["ssh-keygen", "-lf", str(self.host_key_path(kind))], capture_output=True, text=True, check=True
-        )
-        return told.stdout.split()[1]
-
-    def _make_keys(self) -> None:
-        for kind in _HOST_KEYS:
-            make_key(self.host_key_path(kind), kind)
-        make_key(self.key_path)
-        (self.folder / "authorized_keys").write_bytes(Path(f"{self.key_path}.pub").read_bytes())
-        name = f"[127.0.0.1]:{self.port}"
-        self.known_hosts.write_text("".join(f"{name} {self.host_key(kind)}\n" for kind in _HOST_KEYS))
-
-    def _configure(self, path_dirs: list[Path], options: Iterable[str]) -> None:
+    def _configure(self, path_dirs: Sequence[Path], extra: str) -> None:
         path = os.pathsep.join([*(str(folder.resolve()) for folder in path_dirs), "/usr/bin", "/bin"])
-        wrapper = self.folder / "run"
-        wrapper.write_text(
+        wrapper = write_script(
+            self.folder / "run",
             f"#!/bin/sh\nexport PATH={shlex.quote(path)} {_MARK}={shlex.quote(str(self.folder))}\n"
-            'exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"\n'
+            f'cd {shlex.quote(str(self.folder))}\nexec /bin/sh -c "$SSH_ORIGINAL_COMMAND"\n',
         )
-        wrapper.chmod(0o755)
         lines = [
             f"Port {self.port}",
             "ListenAddress 127.0.0.1",
-            *(f'HostKey "{self.host_key_path(kind)}"' for kind in _HOST_KEYS),
+            *(f'HostKey "{self.folder}/host_{kind}"' for kind in self.host_keys),
             f'AuthorizedKeysFile "{self.folder}/authorized_keys"',
             f'ForceCommand "{wrapper}"',
-            "SetEnv SHLVL=2",  # bash reads ~/.bashrc for SSH's own shell only, and takes this one for an inner one
+            # bash reads ~/.bashrc for a command over SSH, but not where it believes to run inside another shell.
+            "SetEnv SHLVL=2",
             "PermitRootLogin yes",
+            "PasswordAuthentication no",
+            "KbdInteractiveAuthentication no",
             "StrictModes no",
             "UsePAM no",
             "PidFile none",
-            *options,
+            extra,
         ]
         (self.folder / "sshd_config").write_text("\n".join(lines) + "\n")
 
-    def environment(self) -> dict[str, str]:
+    # --- how to reach it
+
+    @property
+    def name(self) -> str:
+        """As known_hosts spells it."""
+        return f"[127.0.0.1]:{self.port}"
+
+    def host_key(self, kind: str = "ed25519") -> str:
+        """``ssh-ed25519 AAAA…``."""
+        return public_line(self.folder / f"host_{kind}")
+
+    def fingerprint(self, kind: str = "ed25519") -> str:
+        """``SHA256:…``."""
+        return str(paramiko.PKey.from_path(self.folder / f"host_{kind}").fingerprint)
+
+    def settings(self) -> dict[str, str]:
         """The portal's settings for this server, as environment variables."""
         return {
             "PROXMOX_SSH_HOST": "127.0.0.1",
             "PROXMOX_SSH_PORT": str(self.port),
             "PROXMOX_SSH_USER": self.user,
-            "PROXMOX_SSH_KEY_PATH": str(self.key_path),
+            "PROXMOX_SSH_KEY_PATH": str(self.key),
             "PROXMOX_SSH_KNOWN_HOSTS": str(self.known_hosts),
         }
 
-    settings = environment
-
-    def cluster_settings(self, **changes: Any) -> ClusterSettings:
-        """The same as a ClusterSettings, with other fields set as told."""
-        chosen: dict[str, Any] = {
-            name.removeprefix("PROXMOX_").lower(): value for name, value in self.environment().items()
+    def cluster_settings(self, **changes: object) -> ClusterSettings:
+        """The same as ClusterSettings, with one connection, and other fields as told."""
+        values: dict[str, Any] = {
+            name.removeprefix("PROXMOX_").lower(): value for name, value in self.settings().items()
         }
-        return ClusterSettings(_env_file=None, **(chosen | {"host": "https://127.0.0.1:1"} | changes))
+        values |= {"cluster": "test", "host": "https://127.0.0.1:8006", "ssh_connections": 1}
+        return ClusterSettings(_env_file=None, **(values | changes))
 
     # --- its life
 
     def start(self) -> None:
         """Listen; returns once it does."""
         if os.geteuid() == 0:
-            Path("/run/sshd").mkdir(exist_ok=True)
-        self.log_path.write_bytes(b"")
-        self._process = subprocess.Popen(
-            [self.program, "-D", "-E", self.log_path, "-f", self.folder / "sshd_config"], stdin=subprocess.DEVNULL
+            Path("/run/sshd").mkdir(exist_ok=True)  # an init script's task
+        log = self.folder / "log"
+        log.write_bytes(b"")
+        self.process = subprocess.Popen(
+            [self.program, "-D", "-E", log, "-f", self.folder / "sshd_config"], stdin=subprocess.DEVNULL
         )
-        until = time.monotonic() + _DEADLINE
-        while "Server listening" not in self.log_path.read_text(errors="replace"):
-            if self._process.poll() is not None or time.monotonic() > until:
+        until = time.monotonic() + DEADLINE
+        while "Server listening" not in log.read_text(errors="replace"):
+            if self.process.poll() is not None or time.monotonic() > until:
                 self.stop()
-                raise AssertionError(f"sshd did not start:\n{self.log_path.read_text(errors='replace')}")
+                raise AssertionError(f"sshd did not start:\n{log.read_text(errors='replace')}")
             time.sleep(0.005)  # it tells nobody but the log
 
     def stop(self) -> None:
-        """End the server, its connections and whatever they have started."""
-        if self._process is None:
+        """End the server, its connections, and whatever their commands have started."""
+        if self.process is None:
             return
-        process, self._process = self._process, None
-        self._kill(_descendants(process.pid))
+        process, self.process = self.process, None
+        connections = _descendants(process.pid)
         process.terminate()
-        process.wait(_DEADLINE)
-        self._kill(self.commands())
+        process.wait(DEADLINE)
+        for pid in connections + self.commands():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
-    def restart(self) -> None:
-        """Stop and start on the same port, with the same keys."""
-        self.stop()
-        self.start()
+    def connections(self) -> list[int]:
+        """The processes that serve one connection each."""
+        return _children(self.process.pid) if self.process is not None else []
 
-    def drop_connections(self) -> None:
-        """Kill the processes that serve connections; the server goes on listening."""
-        assert self._process is not None
-        self._kill(_descendants(self._process.pid))
-
-    def connections(self) -> int:
-        """How many connections are served now."""
-        assert self._process is not None
-        return len(_children(self._process.pid))
+    def signal_connections(self, number: signal.Signals) -> None:
+        """Kill or stop those processes; the server goes on listening."""
+        for pid in self.connections():
+            os.kill(pid, number)
 
     def commands(self) -> list[int]:
         """The processes that commands have started, also of connections that have ended."""
@@ -162,18 +163,43 @@ class Sshd:
                     found.append(int(process.name))
         return found
 
-    @staticmethod
-    def _kill(pids: Iterable[int]) -> None:
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+
+def make_key(path: Path, kind: str = "ed25519", password: bytes = b"") -> Path:
+    """A key pair in OpenSSH's format at ``path`` and ``path``.pub; returns ``path``."""
+    key: ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+    if kind == "rsa":
+        key = rsa.generate_private_key(65537, 2048)
+    elif kind == "ecdsa":
+        key = ec.generate_private_key(ec.SECP256R1())
+    else:
+        key = ed25519.Ed25519PrivateKey.generate()
+    encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
+    if password:
+        encryption = serialization.BestAvailableEncryption(password)
+    path.touch(0o600)
+    path.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, encryption))
+    public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    path.with_name(path.name + ".pub").write_bytes(public + b"\n")
+    return path
 
 
-def make_key(path: Path, kind: str = "ed25519", passphrase: str = "") -> None:
-    """A new key pair at ``path`` and ``path``.pub, in OpenSSH's format."""
-    size = ["-b", "2048"] if kind == "rsa" else []
-    words = ["ssh-keygen", "-q", "-t", kind, *size, "-N", passphrase, "-C", "", "-f", str(path)]
-    subprocess.run(words, check=True, stdin=subprocess.DEVNULL)
+def public_line(path: Path) -> str:
+    """``ssh-ed25519 AAAA…`` of the key pair at ``path``."""
+    return path.with_name(path.name + ".pub").read_text().strip()
+
+
+def write_script(path: Path, text: str) -> Path:
+    """An executable; returns ``path``."""
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+def free_port() -> int:
+    """A port of loopback where nobody listens now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _children(pid: int) -> list[int]:
@@ -185,6 +211,4 @@ def _children(pid: int) -> list[int]:
 
 def _descendants(pid: int) -> list[int]:
     found = _children(pid)
-    for child in list(found):
-        found += _descendants(child)
-    return found
+    return found + [below for child in found for below in _descendants(child)]

@@ -139,6 +139,22 @@ def test_a_pinned_host_key_stands_for_the_known_hosts(good: dict[str, str], monk
     settings.load(production=True, env_file=None)
 
 
+@pytest.mark.parametrize("user", ["portal@pve", "root@pve", "ROOT@PAM"])
+def test_a_password_goes_with_the_tickets_user_only(
+    good: dict[str, str], monkeypatch: pytest.MonkeyPatch, user: str
+) -> None:
+    """pvesh's tickets are root@pam's, and Proxmox takes no other user's cookie with them."""
+    monkeypatch.setenv("PROXMOX_USER", user)
+    settings.load(production=True, env_file=None)  # without a password the cookie is minted, for root@pam
+    monkeypatch.setenv("PROXMOX_PASSWORD", "s3cret")
+    (problem,) = _problems()
+    assert problem.startswith("PROXMOX_USER: ")
+    assert "root@pam" in problem
+    assert "s3cret" not in problem
+    monkeypatch.setenv("PROXMOX_USER", "root@pam")
+    settings.load(production=True, env_file=None)
+
+
 def test_secrets_do_not_print(good: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROXMOX_PASSWORD", "s3cret")
     monkeypatch.setenv("PROXMOX_TOKEN_VALUE", "s3cret")

@@ -21,6 +21,7 @@ from cyberlab.auth.base import (
 )
 from cyberlab.auth.config import AuthConfig
 from cyberlab.auth.live import LiveKey, live_problems
+from cyberlab.auth.visit import Visit, visit
 from cyberlab.blocking import BlockingPool, PoolBusy
 from cyberlab.db import audit, logins, throttle, users
 from cyberlab.db.audit import Actor
@@ -30,7 +31,7 @@ from cyberlab.db.models import utcnow
 from cyberlab.db.throttle import Attempt
 from cyberlab.settings import Settings
 
-__all__ = ["LiveKey", "LoginService"]
+__all__ = ["LiveKey", "LoginService", "Visit"]
 
 WRONG = Rejected("This user name and password do not match.")
 UNREACHABLE = Rejected(
@@ -186,11 +187,15 @@ class LoginService:
 
     async def current(self, token: str) -> Login | None:
         """The login session of a cookie's token if it is in force; notes its use at most once a minute."""
+        return (await self.visit(token, None)).login
+
+    async def visit(self, token: str, vm_id: int | None) -> Visit:
+        """The same, and what ties that user to a VM, in one transaction: what every console's opening asks."""
         now = utcnow()
-        login = await self._database.run(logins.find, token, now, self._idle)
-        if login is not None and logins.needs_touch(login, now):
-            await self._database.run(logins.touch, [login.session_id], now)
-        return login
+        found = await self._database.run(visit, token, vm_id, now, self._idle)
+        if found.login is not None and logins.needs_touch(found.login, now):
+            await self._database.run(logins.touch, [found.login.session_id], now)
+        return found
 
     async def sign_out(self, login: Login, *, address: str = "") -> None:
         """End a login session; the consoles that it opened end with it (live_problems)."""

@@ -52,6 +52,7 @@ class ClientLink(asyncio.BufferedProtocol):
         self._pong = b""  # the answer to the newest ping, while full
         self._closed_by_browser = False  # its close frame has come
         self._closed_by_us = False  # ours is out, not just in the queue
+        self._broken = False  # it broke the rules: nothing that it sends is looked at any more (RFC 6455, 7.1.7)
         self._abort_timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop
         self.transport: Any = None  # asyncio.Transport, or aiofastnet's with write_nocheck
@@ -121,6 +122,11 @@ class ClientLink(asyncio.BufferedProtocol):
 
     def _received(self, data: bytes) -> None:
         self.heard_at = self._loop.time()
+        if self._broken:
+            return
+        if self.relay is not None and not self.ending and (payload := self._frames.lone(data)):
+            self.relay.from_client(payload)
+            return
         try:
             for event in self._frames.feed(data):
                 if isinstance(event, frames.Data):
@@ -153,12 +159,12 @@ class ClientLink(asyncio.BufferedProtocol):
             else:
                 self.send(pong)
         elif event.opcode == frames.CLOSE:
-            if self.ending:
-                self._hang_up()
-            else:
+            self._closed_by_browser = True
+            if not self.ending:
                 code, _ = frames.parse_close(event.payload)
-                self._closed_by_browser = True
                 self.close(1000 if code == 1005 else code, "")
+            elif self._closed_by_us:
+                self.transport.close()
 
     async def receive(self, size: int) -> bytes:
         """Return the next ``size`` bytes of the RFB handshake; raise ClientClosed. The caller sets the deadline."""
@@ -224,9 +230,8 @@ class ClientLink(asyncio.BufferedProtocol):
 
     def refuse(self, code: int, why: str) -> None:
         """End the console because the browser broke the rules."""
-        if self.ending:
-            self._hang_up()  # whatever it meant to say, there was no more to come but its close frame
-        elif self.relay is not None:
+        self._broken = True
+        if self.relay is not None:
             self.relay.client_broke_rules(code, why)
         else:
             self.end_reason = "client-protocol"
@@ -244,21 +249,17 @@ class ClientLink(asyncio.BufferedProtocol):
             self._say_no_more()
 
     def _say_no_more(self) -> None:
-        """Our close frame is out: from here on the socket is only drained for the browser's answer."""
+        """Our close frame is out: from here on the socket is only drained, so that no reset overtakes the frame."""
         self._closed_by_us = True
         self.tracker = None
         if self.relay is not None:
             self.relay.client_closing()
         if self._closed_by_browser:
             self.transport.close()  # the server hangs up first (RFC 6455, 7.1.1)
-        else:
-            self.transport.resume_reading()
-
-    def _hang_up(self) -> None:
-        """The browser has said its last word; as soon as ours is out, so has everybody."""
-        self._closed_by_browser = True
-        if self._closed_by_us:
-            self.transport.close()
+            return
+        self.transport.resume_reading()
+        if self._broken:
+            self.transport.write_eof()  # no answer is waited for
 
     def abort(self) -> None:
         """Drop the connection."""

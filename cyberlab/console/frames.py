@@ -9,11 +9,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from struct import Struct
+from typing import NamedTuple
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 _FIN, _RSV, _OPCODE, _MASKED, _LENGTH = 0x80, 0x70, 0x0F, 0x80, 0x7F
 _CONTROL = 0x8
+_WHOLE = _FIN | BINARY
+_HEADER = Struct(">HH").unpack_from  # the first two bytes as one number, and the length that may follow them
+_SHORT = 16  # bytes; for these the repeated masking key is a product, and what is too much of it is cut off
+_REPEATED = sum(1 << shift for shift in range(0, 8 * _SHORT, 32))
+_FIRST = tuple((1 << 8 * size) - 1 for size in range(_SHORT + 1))
+_SMALL, _MEDIUM = _WHOLE << 8, _WHOLE << 8 | 126  # what the first two bytes of a whole binary frame are
 MAX_CONTROL = 125  # RFC 6455, 5.5
 MAX_TO_PROXMOX = 131_072  # PVE::APIServer::AnyEvent dies in a callback above this, and the console wedges
 
@@ -29,8 +36,7 @@ class FrameError(Exception):
         self.code = code
 
 
-@dataclass(frozen=True, slots=True)
-class Data:
+class Data(NamedTuple):
     """A piece of a data message: what has arrived of one frame, unmasked."""
 
     opcode: int  # of the message: TEXT or BINARY, also for its continuation frames
@@ -38,8 +44,7 @@ class Data:
     last: bool  # the message ends with this piece
 
 
-@dataclass(frozen=True, slots=True)
-class Control:
+class Control(NamedTuple):
     """A whole control frame: CLOSE, PING or PONG."""
 
     opcode: int
@@ -55,13 +60,14 @@ def xor(payload: bytes, key: bytes, offset: int = 0) -> bytes:
     One big-integer operation: for the few bytes of a keystroke as quick as C, and no private name of anyone's.
     """
     size = len(payload)
-    if not size:
-        return b""
     shift = offset & 3
     if shift:
         key = key[shift:] + key[:shift]
-    repeated = (key * (size // 4 + 1))[:size]
-    return (int.from_bytes(payload, "little") ^ int.from_bytes(repeated, "little")).to_bytes(size, "little")
+    if size <= _SHORT:
+        repeated = int.from_bytes(key, "little") * _REPEATED & _FIRST[size]
+    else:
+        repeated = int.from_bytes((key * (size // 4 + 1))[:size], "little")
+    return (int.from_bytes(payload, "little") ^ repeated).to_bytes(size, "little")
 
 
 def header(opcode: int, size: int, *, fin: bool = True, masked: bool = False) -> bytes:
@@ -75,24 +81,41 @@ def header(opcode: int, size: int, *, fin: bool = True, masked: bool = False) ->
     return bytes((first, mask | 127)) + size.to_bytes(8, "big")
 
 
+_SMALL_HEADERS = tuple(header(BINARY, size, masked=True) for size in range(126))
+
+
 def server_frame(opcode: int, payload: bytes) -> bytes:
     """A whole frame as a server sends it: unmasked."""
     return header(opcode, len(payload)) + payload
 
 
+def _masking_keys() -> Iterator[bytes]:
+    """Keys nobody can foretell (RFC 6455, 5.3), by the thousand: a keystroke should not cost a system call more."""
+    while True:
+        keys = os.urandom(4096)
+        for at in range(0, len(keys), 4):
+            yield keys[at : at + 4]
+
+
+_next_key = _masking_keys().__next__
+
+
 def client_frame(opcode: int, payload: bytes) -> bytes:
     """A whole frame as a client sends it: masked with a fresh key (RFC 6455, 5.3)."""
-    key = os.urandom(4)
+    key = _next_key()
     return header(opcode, len(payload), masked=True) + key + xor(payload, key)
 
 
 def client_frames(payload: bytes) -> bytes:
     """Binary frames within Proxmox's rules: masked, unfragmented, 128 KiB at most."""
-    if len(payload) <= MAX_TO_PROXMOX:
+    size = len(payload)
+    if size <= MAX_CONTROL:
+        key = _next_key()
+        return _SMALL_HEADERS[size] + key + xor(payload, key)
+    if size <= MAX_TO_PROXMOX:
         return client_frame(BINARY, payload)
     return b"".join(
-        client_frame(BINARY, payload[start : start + MAX_TO_PROXMOX])
-        for start in range(0, len(payload), MAX_TO_PROXMOX)
+        client_frame(BINARY, payload[start : start + MAX_TO_PROXMOX]) for start in range(0, size, MAX_TO_PROXMOX)
     )
 
 
@@ -136,6 +159,18 @@ class ClientFrames:
         self._fin = True
         self._control = b""
         self._message = 0  # opcode of the fragmented message under way, 0 for none
+
+    def lone(self, data: bytes) -> bytes:
+        """The payload where ``data`` is one small binary message and nothing else, as a keystroke is; else nothing.
+
+        What it returns is used up; what it does not is for ``feed``.
+        """
+        size = len(data) - 6
+        if not 0 < size < 126 or data[0] != _WHOLE or data[1] != _MASKED | size:
+            return b""
+        if self._head or self._key or self._message or size > self.max_frame:
+            return b""
+        return xor(data[6:], data[2:6])
 
     def feed(self, data: bytes) -> Iterator[Event]:
         """Yield the events that ``data`` completes, to be used up; raise FrameError at the first broken rule.
@@ -246,21 +281,61 @@ class FrameTracker:
         """Whether a frame of our own may stand here."""
         return self.remaining == 0
 
-    def track(self, data: memoryview, size: int) -> int:
+    def track(self, data: bytes | bytearray, size: int) -> int:
         """Follow ``data[:size]``, which begins where the last call ended; return how many bytes to pass on.
 
         Fewer than ``size`` means that an incomplete header begins there, or what is none of a data frame: see
         ``complete_control``. ``header`` is empty when this is called.
         """
         position = self.remaining
+        last = size - 4
+        before, steady = 0, True
+        # What Proxmox sends are BINARY frames, whole and unmasked; whatever differs is looked at closely.
+        while position <= last:
+            first, length = _HEADER(data, position)
+            if first == _MEDIUM:
+                length += 4
+            elif _SMALL <= first < _MEDIUM:
+                length = first - _SMALL + 2
+            else:
+                break
+            if length == before and steady:
+                length = self._equal_frames(data, position, last, length)
+                steady = length != before
+            else:
+                before = length
+            position += length
+        if position < size:
+            position = self._track_closely(data, size, position)
+        if position >= size:
+            self.remaining = position - size
+            return size
+        self.remaining = 0
+        return position
+
+    @staticmethod
+    def _equal_frames(data: bytes | bytearray, position: int, last: int, length: int) -> int:
+        """The bytes of all frames from here on where they have the same ``length``, or of this one alone.
+
+        `qm vncproxy` reads 4 KiB at a time, so that bulk comes in frames of one size; comparing a column of header
+        bytes costs as much as following a single frame.
+        """
+        count = (last - position) // length + 1
+        end = position + count * length
+        for at in range(position, position + (4 if data[position + 1] == 126 else 2)):
+            if data[at:end:length].count(data[at]) != count:
+                return length
+        return count * length
+
+    def _track_closely(self, data: bytes | bytearray, size: int, position: int) -> int:
+        """Go on from the header at ``position``; return where to stop, behind ``size`` or at what must not pass."""
         while position < size:
             left = size - position
             if left < 2:
                 break
             first = data[position]
             length = data[position + 1]
-            # The frames that Proxmox sends are BINARY, whole, unmasked; whatever differs is looked at closely.
-            if (first != 0x82 or length > 127) and self._unusual(first, length):
+            if (first != _WHOLE or length > 127) and self._unusual(first, length):
                 break
             if length < 126:
                 position += 2 + length
@@ -272,10 +347,6 @@ class FrameTracker:
                 if left < 10:
                     break
                 position += 10 + int.from_bytes(data[position + 2 : position + 10], "big")
-        if position >= size:
-            self.remaining = position - size
-            return size
-        self.remaining = 0
         return position
 
     @staticmethod

@@ -16,6 +16,8 @@ from cyberlab.console.client import ClientLink, RelayEnd
 from cyberlab.console.frames import FrameError, FrameTracker
 from cyberlab.console.upstream import UpstreamLink
 
+_COPIED = 1024  # bytes; to copy fewer is quicker than to make views of them
+
 
 class Relay(RelayEnd):
     """One open console, from ServerInit until one side ends; ``ended`` then holds why, a code of ``problems``."""
@@ -47,7 +49,7 @@ class Relay(RelayEnd):
         self.client.relay = self
         early = self.upstream.hand_over(self)
         if early:
-            self.from_upstream(memoryview(bytearray(early)), len(early))
+            self.from_upstream(bytearray(early), len(early))
         inbox = self.client.take_inbox()
         if inbox:
             self.from_client(inbox)
@@ -60,18 +62,19 @@ class Relay(RelayEnd):
 
     # --- Proxmox -> browser
 
-    def from_upstream(self, view: memoryview, size: int) -> None:
+    def from_upstream(self, buffer: bytearray, size: int) -> None:
         """Pass on what Proxmox sent, up to the last place where a frame is known to go on or to end."""
         tracker = self._tracker
         if self._over or tracker.header or self.client.waiting:
-            self._carefully(bytes(tracker.header) + bytes(view[:size]))
+            self._carefully(tracker.header + buffer[:size])
             return
-        passed = tracker.track(view, size)
+        passed = tracker.track(buffer, size)
         if passed == size:
             self.bytes_to_client += size
-            self._to_client.write(transports.lasting(view[:size]))
+            view = buffer[:size] if size < _COPIED else transports.lasting(memoryview(buffer)[:size])
+            self._to_client.write(view)
         else:
-            self._carefully(bytes(view[:size]), passed)
+            self._carefully(bytes(buffer[:size]), passed)
 
     def _carefully(self, data: bytes, passed: int = 0) -> None:
         """The slow path: an incomplete header, a control frame, a frame of ours that waits for a gap, or the end."""
@@ -93,7 +96,7 @@ class Relay(RelayEnd):
                     # Only to the end of this frame: there is the gap.
                     passed, tracker.remaining = tracker.remaining, 0
                 else:
-                    passed = tracker.track(memoryview(data), len(data))
+                    passed = tracker.track(data, len(data))
                     if passed == 0:
                         tracker.header = data
                         return

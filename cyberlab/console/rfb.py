@@ -31,6 +31,7 @@ _FIXED = {
     ENABLE_CONTINUOUS_UPDATES: 10,
     XVP: 4,
 }
+_LONE = frozenset({FRAMEBUFFER_UPDATE_REQUEST, KEY_EVENT, POINTER_EVENT, QEMU})  # what mostly comes one at a time
 # Asks for a picture of one pixel, should it change: the cheapest message that every server understands.
 KEEPALIVE = struct.pack(">BBHHHH", FRAMEBUFFER_UPDATE_REQUEST, 1, 0, 0, 1, 1)
 
@@ -86,6 +87,8 @@ class ClientMessages:
                 return b""
             data = bytes(self._buffer)
             self._buffer = bytearray()
+        elif data and data[0] in _LONE and not self.view_only and self._size(data, 0, len(data)) == len(data):
+            return data  # one keystroke, one movement of the mouse
         position, end, start, passed = 0, len(data), 0, b""
         while position < end:
             size = self._size(data, position, end - position)

@@ -18,8 +18,10 @@ from cyberlab import problems
 from cyberlab.console import frames, rfb, transports
 from cyberlab.problems import Problem
 
-_BUFFER = bytearray(64 * 1024)
+_SIZE = 64 * 1024
+_BUFFER = bytearray(_SIZE)
 _VIEW = memoryview(_BUFFER)
+HIGH_WATER = 64 * 1024
 _HEAD_LIMIT = 16 * 1024
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 _NAME_MISMATCH = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
@@ -42,8 +44,8 @@ class Target:
 class UpstreamSink(Protocol):
     """What takes Proxmox's bytes once the handshake is done."""
 
-    def from_upstream(self, view: memoryview, size: int) -> None:
-        """Bytes came; they must be used or copied before this returns."""
+    def from_upstream(self, buffer: bytearray, size: int) -> None:
+        """``buffer[:size]`` came; it must be used or copied before this returns."""
         ...
 
     def upstream_lost(self) -> None:
@@ -66,10 +68,12 @@ class UpstreamLink(asyncio.BufferedProtocol):
         self._payload = bytearray()  # of the frames taken apart during the RFB handshake
         self._frame_left = 0
         self._waiter: asyncio.Future[None] | None = None
+        self._remainder: transports.Remainder | None = None
 
     def connection_made(self, transport: Any) -> None:
         """Take the transport."""
         self.transport = transport
+        transport.set_write_buffer_limits(high=HIGH_WATER)  # asyncio's TLS would keep half a megabyte
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where to read into: one buffer for all, as whatever is read is used up before the next read.
@@ -80,13 +84,20 @@ class UpstreamLink(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes came from Proxmox."""
+        if nbytes == _SIZE:
+            self._turn_ended()
         if self.sink is not None:
-            self.sink.from_upstream(_VIEW, nbytes)
+            self.sink.from_upstream(_BUFFER, nbytes)
             return
         self._inbox += _VIEW[:nbytes]
         if len(self._inbox) > _HEAD_LIMIT + len(_BUFFER):
             self.transport.pause_reading()
         self._wake()
+
+    def _turn_ended(self) -> None:
+        if self._remainder is None:
+            self._remainder = transports.Remainder(self.transport)
+        self._remainder.turn_ended()
 
     def eof_received(self) -> bool:
         """Proxmox ends a console by closing, nothing more."""
@@ -293,7 +304,8 @@ async def _reach(target: Target) -> UpstreamLink:
             raise Problem(problems.TLS_MISMATCH, error.reason or "TLS handshake failed") from None
         except OSError as error:
             # asyncio puts words and addresses of its own into strerror.
-            words = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror or error
+            number = error.errno or 0  # a name that cannot be resolved has a negative one
+            words = os.strerror(number) if number > 0 else error.strerror or error
             raise Problem(problems.API_UNREACHABLE, f"{target.host}:{target.port}: {words}") from None
     raise AssertionError("unreachable")
 

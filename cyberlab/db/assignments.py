@@ -11,13 +11,13 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, and_, or_, select
+from sqlalchemy import BindParameter, ColumnElement, Select, and_, bindparam, or_, select
 from sqlalchemy.orm import Session, contains_eager, joinedload
 
 from cyberlab.db import audit
 from cyberlab.db.audit import Actor
 from cyberlab.db.errors import Conflict, NotFound
-from cyberlab.db.models import Assignment, Group, Membership, MembershipRole, User, Vm
+from cyberlab.db.models import Assignment, Group, Membership, MembershipRole, User, UtcDateTime, Vm
 from cyberlab.db.page import Page, paged
 from cyberlab.db.read_only import reads
 from cyberlab.db.rows import add, fetch
@@ -170,15 +170,14 @@ def facts_of(s: Session, pairs: Iterable[tuple[int, int]], now: datetime) -> Map
     """
     wanted = set(pairs)
     held: dict[int, list[tuple[int | None, int | None, bool, bool]]] = defaultdict(list)  # VM id -> holders, rights
-    columns = (Assignment.vm_id, Assignment.user_id, Assignment.group_id, Assignment.can_power, Assignment.can_reset)
-    rows = select(*columns).outerjoin(Assignment.group).where(_in_force(now))
-    for vm_id, user_id, group_id, can_power, can_reset in s.execute(
-        rows.where(Assignment.vm_id.in_({vm_id for _, vm_id in wanted}))
-    ):
+    holding = {"now": now, "vm_ids": [vm_id for _, vm_id in wanted]}
+    for vm_id, user_id, group_id, can_power, can_reset in s.execute(_HELD, holding):
         held[vm_id].append((user_id, group_id, can_power, can_reset))
     classes = _classes_of(s, {user_id for user_id, _ in wanted})
+    # Whose students the holders are matters to a teacher only; a class that opens its consoles is not asked.
+    anybody_teaches = any(MembershipRole.TEACHER in mine.values() for mine in classes.values())
     holders = {user_id for rows in held.values() for user_id, *_ in rows if user_id is not None}
-    studies = _classes_of(s, holders)
+    studies = _classes_of(s, holders if anybody_teaches else set())
     found: dict[tuple[int, int], AccessFacts] = {}
     for viewer, vm_id in wanted:
         mine = classes[viewer]
@@ -200,13 +199,14 @@ def facts_of(s: Session, pairs: Iterable[tuple[int, int]], now: datetime) -> Map
 def _classes_of(s: Session, user_ids: Collection[int]) -> dict[int, dict[int, MembershipRole]]:
     """User id -> class -> role there, without archived classes."""
     found: dict[int, dict[int, MembershipRole]] = defaultdict(dict)
-    rows = select(Membership.user_id, Membership.group_id, Membership.role).join(Group)
-    for user_id, group_id, role in s.execute(rows.where(Group.archived_at.is_(None), Membership.user_id.in_(user_ids))):
+    if not user_ids:
+        return found
+    for user_id, group_id, role in s.execute(_MEMBERSHIPS, {"user_ids": list(user_ids)}):
         found[user_id][group_id] = role
     return found
 
 
-def _in_force(now: datetime) -> ColumnElement[bool]:
+def _in_force(now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
     return and_(
         or_(Assignment.starts_at.is_(None), Assignment.starts_at <= now),
         or_(Assignment.ends_at.is_(None), Assignment.ends_at > now),
@@ -255,3 +255,16 @@ def _label(row: Assignment) -> str:
 def _describe(row: Assignment) -> str:
     rights = ["open", *(["power"] if row.can_power else []), *(["reset"] if row.can_reset else [])]
     return f"{row.starts_at or '…'} – {row.ends_at or '…'}, {' '.join(rights)}"
+
+
+# Asked for every console that opens, so built once: putting such a statement together costs more than running it.
+_HELD = (
+    select(Assignment.vm_id, Assignment.user_id, Assignment.group_id, Assignment.can_power, Assignment.can_reset)
+    .outerjoin(Assignment.group)
+    .where(_in_force(bindparam("now", type_=UtcDateTime)), Assignment.vm_id.in_(bindparam("vm_ids", expanding=True)))
+)
+_MEMBERSHIPS = (
+    select(Membership.user_id, Membership.group_id, Membership.role)
+    .join(Group)
+    .where(Group.archived_at.is_(None), Membership.user_id.in_(bindparam("user_ids", expanding=True)))
+)

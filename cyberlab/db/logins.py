@@ -8,8 +8,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from sqlalchemy import bindparam, select
 from sqlalchemy import delete as sql_delete
-from sqlalchemy import select
 from sqlalchemy import update as sql_update
 from sqlalchemy.orm import Session
 
@@ -57,20 +57,9 @@ def create(s: Session, user_id: int, *, address: str, user_agent: str, lifetime:
 @reads
 def find(s: Session, token: str, now: datetime, idle: float) -> Login | None:
     """The login session of a token; None if revoked, expired, unused for ``idle`` seconds, or the user is inactive."""
-    found = s.execute(
-        select(LoginSession, User)
-        .join(User, User.id == LoginSession.user_id)
-        .where(
-            LoginSession.token_hash == _hash(token),
-            LoginSession.expires_at > now,
-            LoginSession.seen_at > now - timedelta(seconds=idle),
-            User.active,
-        )
-    ).one_or_none()
-    if found is None:
-        return None
-    row, user = found
-    return Login(row.id, user.id, user.username, user.display_name, user.role, row.expires_at, row.seen_at)
+    asked = {"token_hash": _hash(token), "now": now, "seen_after": now - timedelta(seconds=idle)}
+    found = s.execute(_FIND, asked).one_or_none()
+    return None if found is None else Login(*found)
 
 
 def touch(s: Session, session_ids: Collection[int], now: datetime) -> None:
@@ -150,3 +139,24 @@ def expiries(s: Session, session_ids: Collection[int]) -> dict[int, tuple[int, d
 
 def _hash(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
+
+
+# Asked for every page and every console, so built once: putting a statement together costs more than running it.
+_FIND = (
+    select(
+        LoginSession.id,
+        User.id,
+        User.username,
+        User.display_name,
+        User.role,
+        LoginSession.expires_at,
+        LoginSession.seen_at,
+    )
+    .join(User, User.id == LoginSession.user_id)
+    .where(
+        LoginSession.token_hash == bindparam("token_hash"),
+        LoginSession.expires_at > bindparam("now"),
+        LoginSession.seen_at > bindparam("seen_after"),
+        User.active,
+    )
+)

@@ -8,10 +8,10 @@ from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlencode
 
 from cyberlab.auth.access import NO_FACTS, AccessFacts, Action, may
-from cyberlab.db import assignments, vms
+from cyberlab.auth.login import Visit
 from cyberlab.db.audit import Actor
 from cyberlab.db.logins import Login
-from cyberlab.db.models import Role, Vm, utcnow
+from cyberlab.db.models import Role, Vm
 from cyberlab.handlers.common import CommonHandler
 from cyberlab.handlers.explanations import (
     NO_SUCH_MACHINE,
@@ -82,19 +82,20 @@ class BaseHandler(CommonHandler):
         rule = type(self).rule
         if rule is None:
             raise RuntimeError(f"{type(self).__name__} says not who may use it")
-        self.login = await self._current_login()
+        visit = await self._visit(int(self.path_args[0]) if rule.on_vm else None)
+        self.login = visit.login
         if rule.public:
             return
         if self.login is None:
             return self._ask_to_sign_in()
         if rule.action is not None:
-            await self._authorize(self.login, rule.action, rule.on_vm)
+            self._authorize(self.login, rule, visit)
 
-    async def _current_login(self) -> Login | None:
+    async def _visit(self, vm_id: int | None) -> Visit:
         token = self.get_cookie(self.cookie_name("cyberlab"))
         if not token or len(token) > LONGEST_TOKEN:
-            return None
-        return await self.portal.logins.current(token)
+            return Visit(None)
+        return await self.portal.logins.visit(token, vm_id)
 
     def _ask_to_sign_in(self) -> None:
         if self.answers_json:
@@ -103,17 +104,17 @@ class BaseHandler(CommonHandler):
         next_ = f"?{urlencode({'next': self.request.uri})}" if self.request.method == "GET" else ""
         self.redirect(f"/auth/login{next_}", status=303)
 
-    async def _authorize(self, login: Login, action: Action, on_vm: bool) -> None:
+    def _authorize(self, login: Login, rule: Rule, visit: Visit) -> None:
         """Ask auth.access, once; raise Refusal 403, or 404 for a VM that does not exist."""
-        if on_vm:
-            vm = await self.portal.database.run(vms.get, int(self.path_args[0]))
-            if vm is None:
+        assert rule.action is not None
+        if rule.on_vm:
+            if visit.vm is None:
                 raise Refusal(404, NO_SUCH_MACHINE)
-            self.vm = vm
-            self.facts = await self.portal.database.run(assignments.facts, login.user_id, vm.id, utcnow())
-        if not may(login.role, action, self.facts):
-            words = NOT_YOUR_MACHINE if on_vm else NOT_YOURS
-            raise Refusal(403, words, f"{login.username} may not {action.value}")
+            self.vm = visit.vm
+            self.facts = visit.facts
+        if not may(login.role, rule.action, self.facts):
+            words = NOT_YOUR_MACHINE if rule.on_vm else NOT_YOURS
+            raise Refusal(403, words, f"{login.username} may not {rule.action.value}")
 
     @property
     def user(self) -> Login:

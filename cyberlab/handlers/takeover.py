@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from tornado.iostream import IOStream, SSLIOStream
+from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 from tornado.websocket import WebSocketHandler, WebSocketProtocol13, _WebSocketParams
 
 _FLUSH_SECONDS = 5.0
@@ -30,7 +30,13 @@ class TakeoverProtocol(WebSocketProtocol13):
         stream = self.stream
         assert stream is not None
         self.stream = None  # type: ignore[assignment]  # what is left of Tornado must not close it
-        sock, leftover = await take_socket(stream)
+        try:
+            sock, leftover = await take_socket(stream)
+        except BaseException as error:
+            stream.close()
+            if isinstance(error, (StreamClosedError, TimeoutError)):
+                return  # the browser has gone, or is as good as gone
+            raise
         # Nothing of the request is needed any more; the console lives for hours.
         handler: Any = self.handler
         handler.ws_connection = None
@@ -39,9 +45,10 @@ class TakeoverProtocol(WebSocketProtocol13):
 
 
 async def take_socket(stream: IOStream) -> tuple[socket.socket, bytes]:
-    """Take the socket out of an idle stream; return it and what had been read; raise TimeoutError.
+    """Take the socket out of an idle stream; return it and what had been read.
 
-    A TLS stream cannot be taken (its bytes pass through OpenSSL): TLS ends at the reverse proxy in front.
+    Raises StreamClosedError when the browser has gone, TimeoutError when it does not take the answer, TypeError for
+    a TLS stream, whose bytes pass through OpenSSL: TLS ends at the reverse proxy in front.
     """
     if isinstance(stream, SSLIOStream):
         raise TypeError("TLS towards the browser ends at the reverse proxy; a TLS stream cannot be taken over")
@@ -52,6 +59,8 @@ async def take_socket(stream: IOStream) -> tuple[socket.socket, bytes]:
         if stream.writing():
             stream.close()
             raise TimeoutError("the answer to the upgrade could not be sent")
+    if stream.closed():
+        raise StreamClosedError
     leftover = bytes(stream._read_buffer)
     stream.set_close_callback(None)
     if stream._state is not None:

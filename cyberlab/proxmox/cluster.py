@@ -20,10 +20,12 @@ from cyberlab.settings import ClusterSettings
 
 __all__ = ["POWER", "Cluster", "ConsoleTicket", "Inventory", "settings_problems"]
 
-_STATUS_SECONDS = 5.0  # for the live state of one VM: a node that is offline would take two minutes
+_STATUS_SECONDS = 4.0  # for the live state of one VM: a node that is offline would take two minutes
+_ABOUT_THE_VM = (problems.VM_GONE, problems.VM_LOCKED, problems.VM_STOPPED, problems.NODE_OFFLINE)
 _POWER_SECONDS = 120.0  # pvesh waits for the task; a shutdown takes up to its own 60 s
 _POLL_SECONDS = 1.0
 _FILES_SECONDS = 10.0
+_TRUSTS = 64
 
 
 class Cluster:
@@ -37,9 +39,8 @@ class Cluster:
         self.pvesh = Pvesh(self.ssh, settings.pvesh_timeout)
         self._cookies = CookieCache(self._fetch_cookie)
         self._inventory = InventoryCache(self.pvesh.resources)
-        self._ca = ""
-        self._trusts: dict[tuple[str, str], Trust] = {}  # by CA and node
-        self._trust_flights: dict[tuple[str, str], Flight[Trust]] = {}
+        self._trusts: dict[tuple[str, tuple[str, ...]], Trust] = {}  # by CA and names of nodes
+        self._trust_flights: dict[tuple[str, tuple[str, ...]], Flight[Trust]] = {}
         self._files = BlockingPool(f"tls-{settings.cluster}", 1)
 
     # --- what there is
@@ -69,19 +70,25 @@ class Cluster:
     async def explain(self, node: str, kind: str, vmid: int) -> Problem | None:
         """Why a console of this guest may have failed: gone, stopped, locked, its node offline; None: no idea.
 
+        Raises Problem where the cluster could not be asked.
+
         The inventory answers at once even while a node is offline, but is up to ten seconds behind; so what it
         calls running is asked once more, directly.
         """
         found = (await self.resources(0.0)).resources.get(vmid)
         if found is None or found.kind != kind:
             return Problem(problems.VM_GONE, f"{self.name}/{vmid} is not in the inventory")
-        if found.status == "unknown":
+        # So it is as well for a machine that was made a moment ago, and while pvestatd does not run (then the node is
+        # "unknown" too): only what is called offline is not asked.
+        if found.status == "unknown" and (await self.pvesh.nodes()).get(found.node, "offline") == "offline":
             return Problem(problems.NODE_OFFLINE, f"{found.node} is offline")
         try:
             status = await self.status(found.node, kind, vmid)
         except Problem as problem:
-            if problem.code != problems.PVESH_TIMEOUT:
+            if problem.code in _ABOUT_THE_VM:
                 return problem
+            if problem.code != problems.PVESH_TIMEOUT:
+                raise  # about the way to the cluster: no reason for a console to fail
             # A node that has just gone offline: the inventory learns of it after minutes, pvesh hangs at once.
             return Problem(problems.NODE_OFFLINE, f"{found.node} gave no answer within {_STATUS_SECONDS:.0f} s")
         if status.status == "running":
@@ -95,11 +102,12 @@ class Cluster:
     async def power(self, node: str, kind: str, vmid: int, action: str) -> None:
         """One of POWER, and wait for its task; raise Problem when that failed.
 
-        Exit status 0 of pvesh says that the task was begun; how it ended is asked of the task.
+        Exit status 0 of pvesh says that the task was begun; how it ended is asked of the task. To start what runs
+        already is no failure: two people may click at the same time.
         """
         upid = await self.pvesh.power(node, kind, vmid, action, timeout=_POWER_SECONDS)
         status = await self.wait_task(upid, _POWER_SECONDS)
-        if not status.ok:
+        if not status.ok and not (action == "start" and "already running" in status.exit_status):
             ended = status.exit_status[:200]
             raise Problem(meaning(ended), f"{action} of {self.name}/{vmid}: {ended}")
 
@@ -166,21 +174,18 @@ class Cluster:
 
     async def tls(self, ticket: ConsoleTicket) -> Trust:
         """What to verify the console's connection against; the cluster's CA came with the ticket, over SSH."""
-        if ticket.certificate and ticket.certificate != self._ca:
-            self._ca = ticket.certificate
-            self._trusts.clear()
-        return await self._trust(self._ca, ticket.node_host)
+        return await self._trust(ticket.certificate, (ticket.node_host,))
 
     async def _trust_before_ticket(self) -> Trust:
-        """The same before there is a ticket: the node tells its certificates, and with them its name."""
+        """The same before there is a ticket: which node it is that answers is unknown then, so it may be any."""
         settings = self.settings
         if settings.tls_fingerprint or settings.tls_insecure_skip_verify:
-            return await self._trust("", "")
-        certificates = await self.pvesh.certificates()
-        return await self._trust(certificates.ca, certificates.node)
+            return await self._trust("", ())
+        certificates, nodes = await asyncio.gather(self.pvesh.certificates(), self.pvesh.nodes())
+        return await self._trust(certificates.ca, tuple(nodes))
 
-    async def _trust(self, ca: str, node: str) -> Trust:
-        key = (ca, node)
+    async def _trust(self, ca: str, nodes: tuple[str, ...]) -> Trust:
+        key = (ca, nodes)
         known = self._trusts.get(key)
         if known is not None:
             return known
@@ -188,11 +193,13 @@ class Cluster:
         async def make() -> Trust:
             # Reading the system's CAs takes the disk's time: not on the loop, and once for all who wait.
             try:
-                made = await self._files.run(_FILES_SECONDS, tls.trust_of, self.settings, ca, node)
+                made = await self._files.run(_FILES_SECONDS, tls.trust_of, self.settings, ca, nodes)
             except TimeoutError:
                 raise Problem(problems.INTERNAL, "the certificates could not be read in time") from None
             finally:
                 self._trust_flights.pop(key, None)
+            if len(self._trusts) >= _TRUSTS:  # the CA was renewed again and again, or nodes came and went
+                self._trusts.clear()
             self._trusts[key] = made
             return made
 

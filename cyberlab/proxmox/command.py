@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import select
+import threading
 import time
 from dataclasses import dataclass, field
 
@@ -14,6 +14,7 @@ from cyberlab.problems import Problem
 
 OUTPUT_LIMIT = 8 << 20  # bytes of one stream
 _OPEN_SECONDS = 5.0  # sshd opens a channel at once; one that does not is no longer there
+_DYING_SECONDS = 0.3
 _CHUNK = 64 * 1024
 
 
@@ -54,7 +55,10 @@ def execute(transport: paramiko.Transport, command: str, until: float) -> Comman
     except (paramiko.SSHException, EOFError, OSError) as error:
         if time.monotonic() >= until:
             raise Abandoned from None
-        raise DeadTransport(str(error) or type(error).__name__, sent=True) from None
+        reason = str(error) or type(error).__name__
+        if _dead(transport):
+            raise DeadTransport(reason, sent=True) from None
+        raise Problem(problems.PVESH_FAILED, f"sshd did not run the command: {reason}") from None
     finally:
         with contextlib.suppress(Exception):
             channel.close()
@@ -80,8 +84,10 @@ def _open(transport: paramiko.Transport, until: float) -> paramiko.Channel:
 
 def _drain(transport: paramiko.Transport, channel: paramiko.Channel, until: float) -> CommandResult:
     """Read both streams as they come: a full window on either stops the command for ever."""
-    waiter = select.poll()
-    waiter.register(channel.fileno(), select.POLLIN)  # readable while either stream has bytes, and from their end on
+    # Not the channel's fileno(): its pipe is closed under the transport's thread, which may be writing to it just then.
+    news = threading.Event()  # set when either stream has bytes, and at their end
+    channel.in_buffer.set_event(news)
+    channel.in_stderr_buffer.set_event(news)
     out, err = bytearray(), bytearray()
     while True:
         ended = channel.eof_received or channel.closed  # asked before reading: what comes with the end is read still
@@ -99,11 +105,17 @@ def _drain(transport: paramiko.Transport, channel: paramiko.Channel, until: floa
         left = until - time.monotonic()
         if left <= 0:
             raise Abandoned
-        waiter.poll(left * 1000)
+        news.wait(left)
     if not channel.status_event.wait(max(0.0, until - time.monotonic())):
         raise Abandoned
     if channel.exit_status < 0:
-        if not transport.is_active():
+        if _dead(transport):
             raise DeadTransport("closed before the exit status came", sent=True)
         raise Problem(problems.PVESH_FAILED, "the command ended without an exit status (killed?)")
     return CommandResult(channel.exit_status, out.decode(errors="replace"), err.decode(errors="replace"))
+
+
+def _dead(transport: paramiko.Transport) -> bool:
+    """Whether the connection has ended: its thread closes the channels first, and owns up to it a moment later."""
+    transport.join(_DYING_SECONDS)
+    return not transport.is_active()

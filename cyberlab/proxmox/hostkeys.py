@@ -23,6 +23,8 @@ class HostKeys:
         self._name = name_of(settings.ssh_host, settings.ssh_port)
         self._fingerprint = ""
         self._known: list[paramiko.PKey] = []
+        self._shown = ""
+        self._left_out: set[str] = set()
         pin = settings.ssh_host_key.strip()
         if pin.startswith("SHA256:"):
             self._fingerprint = pin.rstrip("=")
@@ -38,17 +40,27 @@ class HostKeys:
 
     def prefer(self, transport: paramiko.Transport) -> None:
         """Ask only for the kinds of key that are known, or a host with several shows one that is not."""
-        if not self._known:
-            return
         kinds = {key.get_name() for key in self._known}
         options = transport.get_security_options()
-        wanted = [name for name in options.key_types if _kind(name) in kinds]
+        wanted = [name for name in options.key_types if not kinds or _kind(name) in kinds]
+        wanted = [name for name in wanted if _kind(name) not in self._left_out]
         if not wanted:
             raise Problem(problems.SSH_HOST_KEY, f"no usable kind of host key among {', '.join(sorted(kinds))}")
         options.key_types = wanted
 
+    def leave_out_kind(self) -> bool:
+        """After a refusal: do not ask for the kind that was shown again; False if that cannot help.
+
+        A fingerprint does not tell the kind of its key, and a host shows the kind that is asked for first.
+        """
+        if not self._fingerprint or not self._shown or self._shown in self._left_out:
+            return False
+        self._left_out.add(self._shown)
+        return True
+
     def check(self, key: paramiko.PKey) -> None:
         """Raise Problem(SSH_HOST_KEY) unless the host may show this key."""
+        self._shown = key.get_name()
         shown = "SHA256:" + base64.b64encode(hashlib.sha256(key.asbytes()).digest()).decode().rstrip("=")
         if self._fingerprint:
             good = hmac.compare_digest(shown.encode(), self._fingerprint.encode())

@@ -34,6 +34,7 @@ _MEANINGS: tuple[tuple[str, str], ...] = (
     ("unable to find free port", problems.NO_FREE_PORT),
     (".conf' does not exist", problems.VM_GONE),
     ("is locked (", problems.VM_LOCKED),
+    ("can't lock file", problems.VM_LOCKED),
     ("not running", problems.VM_STOPPED),
     ("no quorum", problems.NODE_OFFLINE),
     ("hostname lookup", problems.NODE_OFFLINE),
@@ -42,7 +43,8 @@ _MEANINGS: tuple[tuple[str, str], ...] = (
     ("permission denied (publickey", problems.PVESH_FAILED),  # from there to the VM's node: not about our key
     ("please run as root", problems.PVESH_MISSING),
     ("command not found", problems.PVESH_MISSING),
-    (": not found", problems.PVESH_MISSING),  # dash: "sh: 1: pvesh: not found"
+    ("pvesh: not found", problems.PVESH_MISSING),  # dash
+    ("perl: not found", problems.PVESH_MISSING),
     ("can't locate pve", problems.PVESH_MISSING),  # perl's modules
     ("permission denied", problems.PVESH_MISSING),
 )
@@ -119,7 +121,7 @@ class ConsoleTicket:
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """The cluster's CA (PEM), and the name of the node whose certificate was shown beside it."""
+    """The cluster's CA (PEM), and the name in the node's own certificate where that is told, else ''."""
 
     ca: str
     node: str
@@ -135,15 +137,16 @@ class Pvesh:
 
     async def call(
         self, verb: str, path: str, parameters: dict[str, str] | None = None, *, subject: str = "",
-        timeout: float | None = None,
+        timeout: float | None = None, slow: bool = False,
     ) -> Any:  # fmt: skip
         """Run one pvesh command and return its answer, None for an empty one; raise Problem.
 
         ``verb``: get, set, create or delete. ``subject``: the node that the call is about. ``timeout``: seconds.
+        ``slow``: it waits for a task.
         """
         line = command_line(verb, path, parameters or {})
         result = await self._ssh.run(
-            line, timeout=timeout or self._timeout, idempotent=verb == "get", subject=subject
+            line, timeout=timeout or self._timeout, idempotent=verb == "get", subject=subject, slow=slow
         )  # fmt: skip
         return answer(result)
 
@@ -157,11 +160,14 @@ class Pvesh:
         return {_text(row, "node"): _text(row, "status") or "unknown" for row in rows if row.get("node")}
 
     async def certificates(self) -> Certificates:
-        """The certificates of the node that pvesh runs on."""
+        """The certificates of the node that pvesh runs on.
+
+        Of 'localhost' a real node lists its CA alone, as the other path has the node's name in it
+        (PVE/API2/Certificates.pm, info): nothing may depend on ``node``.
+        """
         rows = _rows(await self.call("get", "/nodes/localhost/certificates/info"))
         found = {_text(row, "filename"): row for row in rows}
-        subject = _text(found.get("pve-ssl.pem", {}), "subject")
-        node = re.search(r"/CN=([A-Za-z0-9-]+)", subject)
+        node = re.search(r"/CN=([A-Za-z0-9-]+)", _text(found.get("pve-ssl.pem", {}), "subject"))
         return Certificates(_text(found.get("pve-root-ca.pem", {}), "pem"), node[1] if node else "")
 
     async def resources(self) -> list[Resource]:
@@ -195,7 +201,7 @@ class Pvesh:
         if action not in POWER:
             raise ValueError(action)
         path = f"{vm_path(node, kind, vmid)}/status/{action}"
-        return Upid.parse(await self.call("create", path, subject=node, timeout=timeout))
+        return Upid.parse(await self.call("create", path, subject=node, timeout=timeout, slow=True))
 
     async def task_status(self, upid: Upid) -> TaskStatus:
         """How a task is."""
@@ -210,7 +216,7 @@ def answer(result: CommandResult) -> Any:
     if result.exit != 0:
         raise failure(result.exit, result.stderr)
     if result.stderr.strip():
-        log.debug("pvesh warned: %s", _first_line(result.stderr))
+        log.debug("pvesh warned: %s", _said(result.stderr))
     # Not splitlines(): JSON may hold U+2028 and its like unescaped.
     lines = [line for line in result.stdout.split("\n") if line.strip()]
     if not lines:
@@ -233,9 +239,9 @@ def command_line(verb: str, path: str, parameters: dict[str, str]) -> str:
 
 
 def failure(exit_status: int, stderr: str) -> Problem:
-    """The problem behind a non-zero exit; its detail is pvesh's own first line, without anything secret."""
+    """The problem behind a non-zero exit; its detail is what pvesh said first, without anything secret."""
     usual = problems.PVESH_MISSING if exit_status in (126, 127) else problems.PVESH_FAILED
-    return Problem(meaning(stderr, usual), f"exit {exit_status}: {_first_line(stderr)}")
+    return Problem(meaning(stderr, usual), f"exit {exit_status}: {_said(stderr)}")
 
 
 def meaning(text: str, usual: str = problems.PVESH_FAILED) -> str:
@@ -313,6 +319,10 @@ def _dict(value: Any) -> dict[str, Any]:
     return value
 
 
-def _first_line(text: str) -> str:
-    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    return _SECRET.sub("***", line)[:200]
+def _said(stderr: str) -> str:
+    """The line that tells the cause: the first, but for perl's complaints about the locale and warnings."""
+    lines = [line for line in stderr.split("\n") if line.strip()]
+    complaints = [index for index, line in enumerate(lines) if line.startswith("perl: warning:")]
+    after = lines[complaints[-1] + 1 :] if complaints else lines
+    line = next((line for line in after if not line.startswith("WARN: ")), lines[0] if lines else "")
+    return _SECRET.sub("***", line.strip())[:200]

@@ -21,13 +21,14 @@ from cyberlab import problems
 from cyberlab.blocking import BlockingPool, PoolBusy
 from cyberlab.problems import Problem
 from cyberlab.proxmox.command import Abandoned, ChannelRefused, CommandResult, DeadTransport, execute
-from cyberlab.proxmox.dial import connect
+from cyberlab.proxmox.dial import connect, end
 from cyberlab.proxmox.places import Places
 from cyberlab.settings import ClusterSettings
 
 CHANNELS = 8  # per connection; sshd's MaxSessions is 10, which leaves two for commands that were given up
 _SPARE = 2
 _CONNECT_SECONDS = 5.0
+_LEAST_SECONDS = 0.1  # a connection takes as long where nothing is wrong
 _RETRY_AFTER = 1.0  # seconds that a host that refused is left alone
 _GRACE = 1.0  # seconds beyond its deadline that a thread may take before its connection is cut
 _WAITING = 256
@@ -78,23 +79,35 @@ class SshPool:
         places = settings.ssh_connections * CHANNELS
         # A thread for each place: a command that hangs holds its own thread and nobody else's.
         self._pool = BlockingPool(f"ssh-{settings.cluster}", places, _WAITING)
-        self._places = Places(places, max(1, places // 2), _WAITING)
+        self._total = places
+        self._places = Places(places, _WAITING)
         self._connections: list[_Connection] = []
         self._dialling = 0
         self._changed = threading.Condition()  # guards the three around it
         self._closed = False
         self._refused: tuple[float, Problem] | None = None
 
-    async def run(self, command: str, *, timeout: float, idempotent: bool, subject: str = "") -> CommandResult:
+    async def run(
+        self, command: str, *, timeout: float, idempotent: bool, subject: str = "", slow: bool = False
+    ) -> CommandResult:
         """Run ``command`` under the remote user's shell; every argument in it is quoted already.
 
         ``timeout``: seconds for everything, waiting for a channel included. ``idempotent``: may be run again when the
         connection broke under it. ``subject``: the node that the command is about; calls about one node take at most
-        half of the channels, so that a node that hangs leaves room for the others. Raises Problem.
+        half of the channels, so that a node that hangs leaves room for the others. ``slow``: the command waits for
+        something; of these a quarter, and not out of that half, so that a class that switches its machines on does
+        not keep itself from opening consoles. Raises Problem.
         """
+        share = self._total
+        if subject:
+            share = max(1, self._total // (4 if slow else 2))
+            subject = f"{subject}, slow" if slow else subject
         loop = asyncio.get_running_loop()
         call = _Call(command, time.monotonic() + timeout, idempotent)
-        await self._places.take(subject, call.until)
+        await self._places.take(subject, share, call.until)
+        if self._closed:  # between our turn and now
+            self._places.free(subject)
+            raise Problem(problems.SHUTTING_DOWN)
         # The thread keeps the deadline where paramiko lets it; this is the net under it, and it holds as well when
         # whoever waits for the answer has gone.
         net = loop.call_later(call.until - time.monotonic() + _GRACE, call.cut)
@@ -126,7 +139,9 @@ class SshPool:
             connections, self._connections = self._connections, []
             self._changed.notify_all()
         for connection in connections:
-            connection.transport.close()
+            connection.cut()
+        for connection in connections:
+            end(connection.transport)
         self._pool.close()
 
     # --- on the pool's threads
@@ -190,25 +205,35 @@ class SshPool:
         """Open one more connection (outside the lock: it takes tens of milliseconds, or the deadline)."""
         connection: _Connection | None = None
         try:
-            if self._refused is not None and time.monotonic() - self._refused[0] < _RETRY_AFTER:
-                raise Problem(self._refused[1].code, self._refused[1].detail)
-            try:
-                transport = connect(self._settings, min(_CONNECT_SECONDS, until - time.monotonic()))
-            except Problem as problem:
-                self._refused = (time.monotonic(), problem)
-                raise
-            self._refused = None
-            connection = _Connection(transport)
-            return connection
+            connection = _Connection(self._connect(until))
+            connection.channels = 1
         finally:
             with self._changed:
                 self._dialling -= 1
-                if connection is not None:
-                    connection.channels = 1
+                closed = self._closed
+                if connection is not None and not closed:
                     self._connections.append(connection)
-                    if self._closed:  # close() has been past already
-                        connection.cut()
                 self._changed.notify_all()
+        if closed:  # close() has been past already
+            end(connection.transport)
+            raise Problem(problems.SHUTTING_DOWN)
+        return connection
+
+    def _connect(self, until: float) -> paramiko.Transport:
+        refused = self._refused
+        if refused is not None and time.monotonic() - refused[0] < _RETRY_AFTER:
+            raise Problem(refused[1].code, refused[1].detail)
+        left = until - time.monotonic()
+        if left < _LEAST_SECONDS:
+            raise Problem(problems.SSH_BUSY, "no channel became free, and no time is left to open a connection")
+        try:
+            transport = connect(self._settings, min(_CONNECT_SECONDS, left))
+        except Problem as problem:
+            if left >= _CONNECT_SECONDS / 2:  # less is this call's own haste, and says nothing to the others
+                self._refused = (time.monotonic(), problem)
+            raise
+        self._refused = None
+        return transport
 
     def _abandon(self, connection: _Connection) -> None:
         with self._changed:

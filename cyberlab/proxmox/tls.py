@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -23,11 +24,12 @@ class Trust:
     fingerprint: str = ""  # SHA-256 of the certificate, lower-case hex; compared before a byte is sent
 
 
-def trust_of(settings: ClusterSettings, ca_pem: str, node: str) -> Trust:
+def trust_of(settings: ClusterSettings, ca_pem: str, nodes: Sequence[str]) -> Trust:
     """What to trust for one cluster (blocking: reads files); raise Problem(TLS_MISMATCH) for a CA that is none.
 
-    ``ca_pem``: the cluster's CA as it came over SSH, whose host key has been verified. ``node``: the name of the node
-    that answers there; Proxmox's own certificates are made for it, not for whatever address we were given.
+    ``ca_pem``: the cluster's CA as it came over SSH, whose host key has been verified. ``nodes``: the names that
+    the node which answers there may have; Proxmox's own certificates are made for them, not for whatever address we
+    were given.
     """
     host = urlsplit(settings.host).hostname or ""
     if settings.tls_fingerprint or settings.tls_insecure_skip_verify:
@@ -46,9 +48,9 @@ def trust_of(settings: ClusterSettings, ca_pem: str, node: str) -> Trust:
             context.load_verify_locations(cafile=settings.tls_ca_file)
         elif ca_pem:
             context.load_verify_locations(cadata=ca_pem)
-    except (OSError, ValueError) as error:
+    except (OSError, TypeError, ValueError) as error:
         raise Problem(problems.TLS_MISMATCH, f"the CA cannot be read: {error}") from None
-    names = tuple(dict.fromkeys(name for name in (host, node.lower()) if name))
+    names = tuple(dict.fromkeys(name for name in (host, *(node.lower() for node in nodes)) if name))
     return Trust(context, names)
 
 

@@ -23,6 +23,7 @@ from cyberlab.console.session import Gateway, Limits
 from cyberlab.console.upstream import Target
 from cyberlab.handlers.takeover import TakeoverProtocol
 from cyberlab.problems import Problem
+from tests.console.certificates import Authority
 from tests.console.ends import BrowserEnd, ProxmoxServer, Script
 
 
@@ -176,3 +177,17 @@ def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     elif not transports.FAST:
         pytest.skip("aiofastnet is not installed")
     return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def authority() -> Authority:
+    """Signs certificates for Proxmox's end."""
+    return Authority()
+
+
+@pytest.fixture(params=["tcp", "tls"])
+def way(request: pytest.FixtureRequest, authority: Authority) -> dict[str, Any]:
+    """How Proxmox is reached."""
+    if request.param == "tcp":
+        return {}
+    return {"tls": authority.server("127.0.0.1").context, "context": authority.client()}

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import os
+import socket
 import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,6 +20,7 @@ from cyberlab.console.upstream import Target
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 CHALLENGE = bytes(range(16))
 PASSWORD = "E^ZLT_RN"
+ROOM = 256 * 1024  # bytes in the kernel for who reads slowly
 SERVER_INIT = struct.pack(">HH16sI", 640, 400, b"\x20\x18\0\1" + b"\0\xff" * 3 + b"\x10\x08\0\0\0\0", 4) + b"test"
 
 Script = Callable[["ProxmoxEnd"], Awaitable[None]]
@@ -95,7 +97,10 @@ class ProxmoxServer:
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def start(self) -> ProxmoxServer:
-        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", 0, limit=1 << 20, ssl=self.tls)
+        sock = socket.create_server(("127.0.0.1", 0))
+        # Little room on the way, as on a real line: who does not read is noticed soon.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ROOM)
+        self._server = await asyncio.start_server(self._accepted, sock=sock, limit=1 << 20, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -157,7 +162,11 @@ class BrowserEnd:
 
     @classmethod
     async def connect(cls, port: int, path: str = "/ws", protocols: str = "", headers: str = "") -> BrowserEnd:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 22)
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ROOM)
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+        reader, writer = await asyncio.open_connection(sock=sock, limit=1 << 20)
         end = cls(reader, writer)
         key = base64.b64encode(os.urandom(16)).decode()
         offered = f"Sec-WebSocket-Protocol: {protocols}\r\n" if protocols else ""

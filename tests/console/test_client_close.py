@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from cyberlab.console import client, frames
-from cyberlab.console.frames import BINARY, CLOSE, FrameTracker
+from cyberlab.console.frames import BINARY, CLOSE, TEXT, FrameTracker
 from tests.console.ends import BrowserEnd
 from tests.console.test_client import Recorder, linked
 
@@ -54,6 +54,39 @@ async def test_our_close_is_answered_by_the_browser() -> None:
         assert await browser.reader.read() == b""
         await relay.lost.wait()
         assert relay.payload == b""
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"), [(b"\x03", 1002), (b"\x03\xed", 1002), (b"\x03\xe8\xff", 1007), (b"\xff\xff", 1002)]
+)
+@pytest.mark.usefixtures("patient")
+@pytest.mark.gen_test(timeout=5)
+async def test_a_close_frame_that_breaks_the_rules_is_one_all_the_same(sent: bytes, code: int) -> None:
+    async with linked() as (_, browser):
+        browser.send(sent, CLOSE)
+        assert (await browser.payload(CLOSE))[:2] == code.to_bytes(2, "big")
+        assert await browser.reader.read() == b"", "the browser says no more: the server hangs up"
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.gen_test(timeout=5)
+async def test_a_browser_that_broke_the_rules_and_goes_on_talking_still_reads_why() -> None:
+    """Closing with its bytes unread would send a reset, which may overtake our close frame."""
+    async with linked() as (link, browser):
+        relay = Recorder(link)
+        browser.send(b"text", TEXT)
+        while not relay.told:
+            await asyncio.sleep(0)
+        browser.writer.write(b"GET / HTTP/1.1\r\n\r\n" * 5000)
+        link.close(1003, "client-protocol")
+        browser.writer.write(b"GET / HTTP/1.1\r\n\r\n" * 5000)
+        await browser.writer.drain()
+        assert await browser.payload(CLOSE) == b"\x03\xebclient-protocol"
+        assert await browser.reader.read() == b"", "the server hangs up first"
+        assert not link.lost
+        browser.close()
+        await relay.lost.wait()
+        assert relay.told == [1003, "closing", "lost"]
 
 
 @pytest.mark.parametrize("answer", [b"\x03", b"\x00\x00", b"\x03\xe8\xff"])

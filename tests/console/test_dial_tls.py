@@ -18,11 +18,6 @@ from tests.console.test_dial import nothing_is_asked, refusal
 pytestmark = pytest.mark.usefixtures("transport")
 
 
-@pytest.fixture(scope="module")
-def authority() -> Authority:
-    return Authority()
-
-
 async def upgraded(end: ProxmoxEnd) -> None:
     await end.upgrade()
     end.write(bytes(100))

@@ -261,3 +261,45 @@ def test_a_stream_that_breaks_off_is_the_same_wherever_it_is_cut(data: bytes, na
 def test_garbage_raises_frame_errors_only_and_hands_out_no_more_than_came(pieces: list[bytes]) -> None:
     events, _ = run(*pieces, max_frame=1000)
     assert sum(len(event.payload) for event in events) <= sum(map(len, pieces))
+
+
+# --- the short way of keystrokes
+
+
+@pytest.mark.parametrize("payload", [b"x", bytes(range(8)), bytes(16), bytes(range(17)), bytes(125)])
+def test_a_small_message_alone_is_taken_as_it_is(payload: bytes) -> None:
+    received = ClientFrames()
+    assert received.lone(frame(BINARY, payload)) == payload
+    assert list(received.feed(frame(BINARY, b"next"))) == [Data(BINARY, b"next", True)]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x82",
+        frame(BINARY, b""),
+        frame(BINARY, bytes(126)),
+        frame(BINARY, b"two") * 2,
+        frame(BINARY, b"cut")[:-1],
+        frame(BINARY, b"more")[:-1] + b"\x00\x00",
+        frame(BINARY, b"first", fin=False),
+        frame(BINARY, b"bits", rsv=0x40),
+        frame(TEXT, b"text"),
+        frame(PING, b"ping"),
+        b"\x82\x01x",
+    ],
+)
+def test_anything_else_is_not(data: bytes) -> None:
+    assert ClientFrames().lone(data) == b""
+
+
+@pytest.mark.parametrize("before", [frame(BINARY, b"half")[:3], frame(BINARY, b"half")[:-1], frame(BINARY, fin=False)])
+def test_nor_is_what_belongs_to_something_begun(before: bytes) -> None:
+    received = ClientFrames()
+    list(received.feed(before))
+    assert received.lone(frame(BINARY, b"whole")) == b""
+
+
+def test_nor_is_what_is_too_large() -> None:
+    assert ClientFrames(max_frame=8).lone(frame(BINARY, bytes(8))) == bytes(8)
+    assert ClientFrames(max_frame=8).lone(frame(BINARY, bytes(9))) == b""

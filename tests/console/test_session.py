@@ -126,7 +126,7 @@ async def test_a_browser_that_speaks_another_rfb(sent: tuple[bytes, ...], answer
 
 @pytest.mark.gen_test(timeout=5)
 async def test_a_browser_that_is_silent_in_the_handshake() -> None:
-    async with console_bench(stay, limits=session.Limits(handshake=0.05)) as bench:
+    async with console_bench(stay, limits=session.Limits(handshake=0.5)) as bench:
         browser = await bench.browser()
         assert await browser.payload() == rfb.VERSION
         assert await browser.closed() == (4000, "client-protocol")

@@ -219,6 +219,17 @@ async def test_no_secret_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     assert all(secret not in caplog.text for secret in ("vncticket", "PVEAuthCookie", "E^ZLT_RN"))
 
 
+@pytest.mark.gen_test(timeout=5)
+async def test_a_browser_that_has_gone_before_its_console_begins(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with console_bench(stay) as bench:
+        (await bench.browser()).writer.transport.abort()
+        while bench.gateway._tasks or "console ended" not in caplog.text:
+            await asyncio.sleep(0)
+        assert all(row.get("reason") == "closed" for row in bench.rows.rows)
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
 # --- shutdown
 
 

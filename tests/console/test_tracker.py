@@ -137,3 +137,35 @@ def test_a_control_frame_is_complete_or_not() -> None:
     assert all(frames.complete_control(data[:size]) is None for size in range(len(data)))
     assert frames.complete_control(data + b"more") == (Control(PING, b"abc"), len(data))
     assert frames.complete_control(frames.server_frame(BINARY, b"abc")) is None
+
+
+RUNS = st.lists(st.tuples(st.sampled_from((0, 1, 50, 125, 126, 1024)), st.integers(1, 30)), min_size=1, max_size=5)
+
+
+@FEW
+@given(RUNS, st.lists(st.integers(0, 1 << 20), max_size=8))
+def test_runs_of_equal_frames_are_followed_like_any_others(runs: list[tuple[int, int]], cuts: list[int]) -> None:
+    # The payload looks like headers, so that a wrong step would find one.
+    wire = [
+        frames.header(BINARY, size) + (b"\x82\x7e\x04\x00" * 256)[:size] for size, count in runs for _ in range(count)
+    ]
+    ends, at = set(), 0
+    for frame in wire:
+        at += len(frame)
+        ends.add(at)
+    tracker, passed, held = FrameTracker(), 0, b""
+    for piece in cut(b"".join(wire), cuts):
+        data = held + piece
+        done = tracker.track(data, len(data))
+        held = data[done:]
+        passed += done
+        assert tracker.between == (passed in ends or passed == 0)
+    assert (passed, held) == (at, b"")
+
+
+def test_lengths_that_are_not_in_their_shortest_form_do_not_pass_for_a_run() -> None:
+    long, longer = (b"\x82\x7e" + size.to_bytes(2, "big") + b"\xff" * size for size in (20, 22))
+    data = long * 3 + longer
+    tracker = FrameTracker()
+    assert tracker.track(data, len(data)) == len(data)
+    assert tracker.between

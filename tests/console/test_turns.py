@@ -70,7 +70,7 @@ async def test_a_machine_that_hangs_holds_up_no_other() -> None:
 
 @pytest.mark.gen_test(timeout=5)
 async def test_who_waited_behind_a_failure_has_its_turn() -> None:
-    async with console_bench(first_then(silent, stay), limits=Limits(handshake=0.1)) as bench:
+    async with console_bench(first_then(silent, stay), limits=Limits(handshake=0.5)) as bench:
         first = await bench.browser()
         await bench.source.asked.wait()
         second = await bench.browser()
@@ -196,6 +196,7 @@ async def test_a_browser_that_breaks_the_rules_while_opening_is_in_the_log() -> 
         await at_upstream(bench)
         bench.browsers[0].writer.write(b"GET / HTTP/1.1\r\n\r\n")
         assert await bench.browsers[0].closed() == (1002, problems.CLIENT_PROTOCOL)
+        bench.browsers[0].close()
         await all_is_gone(bench, [bench.proxmox])
         assert await bench.rows.reason() == problems.CLIENT_PROTOCOL
 
@@ -223,6 +224,7 @@ async def test_a_browser_that_ends_with_the_last_byte_of_the_handshake(sent: byt
         assert int.from_bytes(frame[1][:2], "big") == code
         browser.send(frame[1], frames.CLOSE)
         assert await browser.reader.read() == b""
+        browser.close()
         await all_is_gone(bench, [bench.proxmox])
         assert await bench.rows.reason() == reason
 
@@ -233,7 +235,7 @@ async def test_a_reason_that_comes_with_the_deadline_is_not_lost(later: float, m
     deadlines: list[asyncio.Timeout] = []
     real = asyncio.timeout
     monkeypatch.setattr(asyncio, "timeout", lambda delay: deadlines.append(real(delay)) or deadlines[-1])
-    async with console_bench(silent, limits=Limits(handshake=0.05)) as bench:
+    async with console_bench(silent, limits=Limits(handshake=0.4)) as bench:
         await at_upstream(bench)
         when = deadlines[-1].when()
         assert when is not None

@@ -217,6 +217,12 @@ async def feed(data: bytes, places: list[int], taken: int) -> bytes:
 
         pause_reading = resume_reading
 
+        def set_write_buffer_limits(self, high: int) -> None:
+            """Nothing is written."""
+
+        def get_extra_info(self, name: str) -> None:
+            """No TLS, no socket."""
+
     link.connection_made(Still())
     reading = asyncio.ensure_future(link.read(taken))
     for piece in cut(data, places):

@@ -135,3 +135,13 @@ def test_another_process_sees_it(filled: Database, url: str) -> None:
         assert other.call(epoch.current) == before + 1
     finally:
         other.close()
+
+
+def test_looking_waits_for_nobody_who_writes(filled: Database) -> None:
+    """The watch looks twice a second: on SQLite it would otherwise queue for the one write lock."""
+    before = filled.call(epoch.current)
+    with filled.transaction() as s:
+        users.set_active(s, CLI, 1, False)
+        s.flush()
+        assert filled.call(epoch.current) == before
+    assert filled.call(epoch.current) == before + 1

@@ -11,7 +11,8 @@ from tornado.ioloop import IOLoop
 
 from cyberlab.proxmox.ssh import SshPool
 from cyberlab.settings import ClusterSettings
-from tests.proxmox.sshd import Sshd
+from tests.proxmox.replay import write_programs
+from tests.sshd import Sshd
 
 MakePool = Callable[..., SshPool]
 MakeSshd = Callable[..., Sshd]
@@ -26,14 +27,14 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def make_sshd(tmp_path: Path) -> Iterator[MakeSshd]:
-    """Starts servers; ``extra`` is added to the configuration."""
+    """Starts servers with pvesh and perl behind them; options as of Sshd."""
     made: list[Sshd] = []
 
-    def make(**options: Any) -> Sshd:
+    def make(*, host_keys: tuple[str, ...] = ("ed25519",), **options: Any) -> Sshd:
         folder = tmp_path / f"sshd{len(made)}"
-        folder.mkdir()
-        made.append(Sshd(folder, **options))
-        return made[-1].start()
+        made.append(Sshd(folder, [write_programs(folder)], host_keys=host_keys, **options))
+        made[-1].start()
+        return made[-1]
 
     yield make
     for sshd in made:
@@ -66,4 +67,4 @@ async def _close(pool: SshPool) -> None:
 @pytest.fixture
 def pool(make_pool: MakePool, sshd: Sshd) -> SshPool:
     """One connection, eight channels."""
-    return make_pool(sshd.settings())
+    return make_pool(sshd.cluster_settings())

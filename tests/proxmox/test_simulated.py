@@ -1,0 +1,271 @@
+"""The whole room against the simulated cluster: behind its own SSH server, and behind the real one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from cyberlab import problems
+from cyberlab.console.upstream import Target, dial
+from cyberlab.db.models import Vm, VmKind
+from cyberlab.handlers.vm_source import VmSource
+from cyberlab.problems import Problem
+from cyberlab.proxmox.cluster import Cluster
+from cyberlab.settings import ClusterSettings
+from cyberlab.simulator.node import SimulatedCluster
+from cyberlab.simulator.options import Options
+from tests.proxmox.authority import Authority
+from tests.sshd import Sshd
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+MakeCluster = Callable[..., Cluster]
+Source = Callable[[Cluster, int], VmSource]
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The simulated cluster's, which take a second to make."""
+    return tmp_path_factory.mktemp("simulated")
+
+
+@pytest.fixture
+def node(io_loop: IOLoop, keys: Path) -> Iterator[SimulatedCluster]:
+    options = Options(refusal_delay=0.0, stopped_close=0.0, patience=0.3)
+    made = SimulatedCluster(keys, qemu=False, options=options)
+    io_loop.run_sync(made.start)
+    yield made
+    io_loop.run_sync(made.close)
+
+
+BOTH = ("simulated sshd", "openssh")
+ONE = pytest.mark.parametrize("environment", BOTH[:1], indirect=True)  # for what does not depend on it
+
+
+@pytest.fixture(params=BOTH)
+def environment(request: pytest.FixtureRequest, node: SimulatedCluster, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """How the portal is told to reach the cluster."""
+    if request.param == "simulated sshd":
+        yield node.environment()
+        return
+    server = Sshd(tmp_path / "sshd", [node.bin_folder], host_keys=("ed25519",))
+    server.start()
+    yield node.environment() | server.settings()
+    server.stop()
+
+
+@pytest.fixture
+def make_cluster(io_loop: IOLoop, environment: dict[str, str]) -> Iterator[MakeCluster]:
+    made: list[Cluster] = []
+
+    def make(**changes: object) -> Cluster:
+        made.append(Cluster(settings_of(environment, **changes)))
+        return made[-1]
+
+    async def close() -> None:
+        for cluster in made:
+            cluster.close()
+
+    yield make
+    io_loop.run_sync(close)
+
+
+@pytest.fixture
+def cluster(make_cluster: MakeCluster) -> Cluster:
+    return make_cluster()
+
+
+def settings_of(environment: dict[str, str], **changes: object) -> ClusterSettings:
+    values: dict[str, Any] = {name.removeprefix("PROXMOX_").lower(): value for name, value in environment.items()}
+    return ClusterSettings(_env_file=None, **(values | changes))
+
+
+class Moves:
+    """Where a machine has turned up."""
+
+    def __init__(self) -> None:
+        self.nodes: list[str] = []
+
+    async def note(self, node: str) -> None:
+        self.nodes.append(node)
+
+
+def source(cluster: Cluster, vmid: int, node: str = "pve1", moves: Moves | None = None) -> VmSource:
+    vm = Vm(cluster="demo", vmid=vmid, kind=VmKind.QEMU, node=node, name="x")
+    return VmSource(cluster, vm, (moves or Moves()).note)
+
+
+async def look(target: Target) -> bytes:
+    """Dial, authenticate, and read ServerInit's fixed part: a console is open."""
+    link = await dial(target)
+    try:
+        await link.authenticate(target.vnc_password)
+        return await link.read(24)
+    finally:
+        link.abort()
+
+
+async def code_of(call: Awaitable[object]) -> str | None:
+    """The code of the problem that is raised or returned, None if there is none."""
+    try:
+        got = await call
+    except Problem as problem:
+        return problem.code
+    return got.code if isinstance(got, Problem) else None
+
+
+@pytest.mark.parametrize("hardened", [True, False], ids=["since 2026-04", "before"])
+@pytest.mark.gen_test(timeout=30)
+async def test_to_an_open_console(
+    cluster: Cluster, node: SimulatedCluster, caplog: pytest.LogCaptureFixture, hardened: bool
+) -> None:
+    """And nothing secret of all that is in any log, paramiko's and asyncio's included."""
+    for name in ("", "paramiko", "paramiko.transport", "cyberlab.proxmox.paramiko"):
+        caplog.set_level(logging.DEBUG, name)
+    node.options.hardened = hardened
+    await node.booted()
+    origin = source(cluster, 100)
+    target = await origin.target()
+    ticket = await origin.ticket()
+    assert len(await look(target)) == 24
+    cookie = await cluster.auth_cookie()
+    assert ticket.node_host == "pve1"
+    assert (target.vnc_password == "PVEVNC:6") is not hardened
+    shown = caplog.text + repr(target) + repr(ticket) + repr(cluster.settings) + repr(await cluster.tls(ticket))
+    secrets = [cookie, cookie.rpartition("::")[2], ticket.ticket, ticket.ticket.rpartition("::")[2]]
+    secrets += [target.resource, target.resource.rpartition("=")[2]]
+    secrets += [target.vnc_password, ticket.password] if hardened else []
+    assert "cyberlab.proxmox.paramiko" in {record.name for record in caplog.records}, "it does log, when asked"
+    assert not any(secret in shown for secret in secrets)
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_why_a_console_fails(cluster: Cluster, node: SimulatedCluster) -> None:
+    causes = {
+        100: None, 101: problems.VM_STOPPED, 104: problems.VM_LOCKED, 200: problems.NODE_OFFLINE,
+        300: problems.VM_GONE, 999: problems.VM_GONE,
+    }  # fmt: skip
+    for vmid, cause in causes.items():
+        assert await code_of(cluster.explain("pve1", "qemu", vmid)) == cause, vmid
+    node.state.vms[105].known = False
+    assert await code_of(cluster.explain("pve1", "qemu", 105)) is None, "new: nobody has measured it yet"
+    await node.stop_vm(100)
+    assert await code_of(cluster.explain("pve1", "qemu", 100)) == problems.VM_STOPPED
+    await node.delete_vm(100)
+    assert await code_of(cluster.explain("pve1", "qemu", 100)) == problems.VM_GONE
+    node.set_offline("pve2")
+    assert await code_of(cluster.explain("pve2", "qemu", 102)) == problems.NODE_OFFLINE
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_power(cluster: Cluster, node: SimulatedCluster) -> None:
+    await cluster.start("pve1", "qemu", 101)
+    assert (await cluster.status("pve1", "qemu", 101)).status == "running"
+    await cluster.start("pve1", "qemu", 101)  # it runs already: as asked
+    await cluster.reset("pve1", "qemu", 101)
+    await cluster.shutdown("pve1", "qemu", 101)
+    assert not node.state.vms[101].running
+    assert await code_of(cluster.reset("pve1", "qemu", 101)) == problems.VM_STOPPED
+    assert await code_of(cluster.shutdown("pve1", "qemu", 101)) == problems.VM_STOPPED
+    assert await code_of(cluster.start("pve1", "qemu", 104)) == problems.VM_LOCKED
+    assert await code_of(cluster.start("pve1", "qemu", 999)) == problems.VM_GONE
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_machine_that_has_migrated(cluster: Cluster, node: SimulatedCluster) -> None:
+    await node.booted()
+    moves = Moves()
+    origin = source(cluster, 100, moves=moves)
+    await look(await origin.target())
+    node.migrate_vm(100, "pve2")
+    assert await cluster.locate("qemu", 100) == "pve2"
+    target = await origin.target()
+    assert "/nodes/pve2/" in target.resource
+    await look(target)
+    assert moves.nodes == ["pve2"]
+    assert await code_of(source(cluster, 999).target()) == problems.VM_GONE
+
+
+@ONE
+@pytest.mark.gen_test(timeout=30)
+async def test_a_cookie_that_is_refused(cluster: Cluster, node: SimulatedCluster) -> None:
+    """Proxmox renews its key once a day, and cookies of the key before the last are worth nothing."""
+    await node.booted()
+    origin = source(cluster, 100)
+    await look(await origin.target())
+    before = await cluster.auth_cookie()
+    node.tickets.rotate()
+    node.tickets.rotate()
+    assert await code_of(look(await origin.target())) == problems.COOKIE_REFUSED
+    assert await cluster.auth_cookie() == before
+    origin.cookie_refused()
+    await look(await origin.target())
+    assert await cluster.auth_cookie() != before
+
+
+@ONE
+@pytest.mark.gen_test(timeout=30)
+async def test_whom_the_console_trusts(make_cluster: MakeCluster, node: SimulatedCluster, tmp_path: Path) -> None:
+    await node.booted()
+    fingerprint = str((await make_cluster().pvesh.call("get", "/nodes"))[0]["ssl_fingerprint"])
+    foreign = tmp_path / "ca.pem"
+    foreign.write_text(Authority().pem)
+    good: list[dict[str, object]] = [
+        {},
+        {"host": f"https://localhost:{node.api.port}"},
+        {"tls_fingerprint": fingerprint},
+        {"tls_ca_file": node.folder / "pve-root-ca.pem"},
+        {"tls_insecure_skip_verify": True},
+        {"tls_insecure_skip_verify": True, "tls_fingerprint": fingerprint},
+    ]
+    for changes in good:
+        await look(await source(make_cluster(**changes), 100).target())
+    wrong = "ab" * 32
+    bad: list[dict[str, object]] = [
+        {"tls_fingerprint": wrong},
+        {"tls_insecure_skip_verify": True, "tls_fingerprint": wrong},
+        {"tls_ca_file": foreign},
+    ]
+    for changes in bad:
+        assert await code_of(look(await source(make_cluster(**changes), 100).target())) == problems.TLS_MISMATCH
+
+
+@asynccontextmanager
+async def child(state: Path) -> AsyncIterator[dict[str, Any]]:
+    """The simulator as the demo starts it, and what it says when it is ready."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "cyberlab.simulator", "--state", str(state), "--with-parent", "--no-qemu",
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, cwd=ROOT,
+    )  # fmt: skip
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        yield json.loads(await process.stdout.readline())
+    finally:
+        process.stdin.close()
+        await process.wait()
+
+
+@pytest.mark.parametrize("openssh", [False, True])
+@pytest.mark.gen_test(timeout=30)
+async def test_as_a_process_of_its_own(keys: Path, tmp_path: Path, openssh: bool) -> None:
+    async with child(keys) as facts:
+        server = Sshd(tmp_path / "sshd", [keys / "bin"], host_keys=("ed25519",))
+        server.start()
+        environment = facts["environment"] | (server.settings() if openssh else {})
+        cluster = Cluster(settings_of(environment))
+        try:
+            assert await cluster.version()
+            assert set((await cluster.resources(0.0)).resources) == {row["vmid"] for row in facts["vms"]}
+            assert len(await look(await source(cluster, 102, "pve2").target())) == 24
+        finally:
+            cluster.close()
+            server.stop()
