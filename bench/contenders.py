@@ -235,7 +235,8 @@ http {{
             proxy_set_header Upgrade $http_upgrade;
             proxy_set_header Connection upgrade;
             proxy_read_timeout 1h;
-            proxy_ssl_verify on; proxy_ssl_trusted_certificate {ca_file}; proxy_ssl_protocols TLSv1.3;
+            proxy_ssl_verify on; proxy_ssl_trusted_certificate {ca_file};
+            proxy_ssl_name localhost; proxy_ssl_protocols TLSv1.3;
         }}
     }}
 }}
@@ -284,7 +285,6 @@ def haproxy(place: Place) -> Contender:
 CADDY = """{{
     admin off
     auto_https off
-    persist_config off
 }}
 http://127.0.0.1:{port} {{
     bind 127.0.0.1
@@ -326,17 +326,24 @@ class Kind:
     """How to start one, and what it cannot be asked."""
 
     label: str
+    short: str  # for plots
     start: Callable[[Place], Contender]
     idle: int = 1000  # consoles that it is asked to hold; a process each is asked for less
     version: tuple[str, ...] = field(default=())
 
 
 KINDS: dict[str, Kind] = {
-    "gateway": Kind("**CyberLab's gateway** (sign-in, authorization, RFB and all)", gateway),
-    "haproxy": Kind("HAProxy, one thread", haproxy, version=("haproxy", "-v")),
-    "nginx": Kind("nginx, one worker", nginx, version=("nginx", "-v")),
-    "caddy": Kind("Caddy, GOMAXPROCS=1", caddy, version=("caddy", "version")),
-    "tornado": Kind("Tornado, `read_message` → `write_message`", _relay("Tornado messages", "tornado", sys.executable)),
-    "flask": Kind("Flask-Sock + gevent + websocket-client", _relay("Flask-Sock", "flask", venv_python())),
-    "websockify": Kind("websockify, a process per console", websockify, idle=100),
+    "gateway": Kind("**CyberLab's gateway** (sign-in, authorization, RFB and all)", "CyberLab", gateway),
+    "haproxy": Kind("HAProxy, one thread", "HAProxy", haproxy, version=("haproxy", "-v")),
+    "nginx": Kind("nginx, one worker", "nginx", nginx, version=("nginx", "-v")),
+    "caddy": Kind("Caddy, GOMAXPROCS=1", "Caddy", caddy, version=("caddy", "version")),
+    "tornado": Kind(
+        "Tornado, `read_message` → `write_message`",
+        "Tornado messages",
+        _relay("Tornado messages", "tornado", sys.executable),
+    ),
+    "flask": Kind(
+        "Flask-Sock + gevent + websocket-client", "Flask-Sock, gevent", _relay("Flask-Sock", "flask", venv_python())
+    ),
+    "websockify": Kind("websockify, a process per console", "websockify", websockify, idle=100),
 }

@@ -142,7 +142,7 @@ class Load:
             marks.append((time.monotonic(), cpu(), self._cpu()))
         (began, before, load_before), (ended, after, load_after) = marks
         seconds = ended - began
-        return Window(line, (after - before) / seconds, (load_after - load_before) / seconds)
+        return Window(line, max(0.0, after - before) / seconds, (load_after - load_before) / seconds)
 
     def close_group(self, group: int) -> None:
         """Drop a group's consoles."""

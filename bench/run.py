@@ -53,7 +53,7 @@ class Pace:
     quiet: float = 30.0  # seconds over which the many are left alone
 
 
-QUICK = Pace(window=0.8, fair_window=1.2, warm=0.25, repeat=1, idle=500, many=2000, quiet=10.0)
+QUICK = Pace(window=0.7, fair_window=1.0, warm=0.25, repeat=1, idle=300, many=1000, quiet=10.0)
 
 
 @dataclass
@@ -362,8 +362,8 @@ def main() -> int:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     finally:
+        bench.load.stop()  # first: some say goodbye in ways that it does not forgive
         bench.stop()
-        bench.load.stop()
     result = {**summary(bench.found), "machine": machine(), "pace": pace.__dict__, "rounds": bench.found}
     (STATE / "result.json").write_text(json.dumps(result, indent=1))
     print(f"{time.monotonic() - began:.0f} s; figures in var/bench/result.json")

@@ -124,8 +124,7 @@ class ClientLink(asyncio.BufferedProtocol):
         self.heard_at = self._loop.time()
         if self._broken:
             return
-        if self.relay is not None and not self.ending and (payload := self._frames.lone(data)):
-            self.relay.from_client(payload)
+        if self.relay is not None and not self.ending and self._frames.is_lone(data) and self.relay.passes(data):
             return
         try:
             for event in self._frames.feed(data):
@@ -276,6 +275,10 @@ class RelayEnd:
     def from_client(self, payload: bytes) -> None:
         """Bytes of RFB messages came from the browser."""
         raise NotImplementedError
+
+    def passes(self, frame: bytes) -> bool:
+        """One whole small frame came; whether it has gone on as it is. If not, it comes again as bytes of messages."""
+        return False
 
     def client_full(self, full: bool) -> None:
         """The browser's write buffer is full, or has emptied."""

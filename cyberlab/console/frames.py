@@ -17,9 +17,6 @@ _FIN, _RSV, _OPCODE, _MASKED, _LENGTH = 0x80, 0x70, 0x0F, 0x80, 0x7F
 _CONTROL = 0x8
 _WHOLE = _FIN | BINARY
 _HEADER = Struct(">HH").unpack_from  # the first two bytes as one number, and the length that may follow them
-_SHORT = 16  # bytes; for these the repeated masking key is a product, and what is too much of it is cut off
-_REPEATED = sum(1 << shift for shift in range(0, 8 * _SHORT, 32))
-_FIRST = tuple((1 << 8 * size) - 1 for size in range(_SHORT + 1))
 _SMALL, _MEDIUM = _WHOLE << 8, _WHOLE << 8 | 126  # what the first two bytes of a whole binary frame are
 MAX_CONTROL = 125  # RFC 6455, 5.5
 MAX_TO_PROXMOX = 131_072  # PVE::APIServer::AnyEvent dies in a callback above this, and the console wedges
@@ -60,14 +57,13 @@ def xor(payload: bytes, key: bytes, offset: int = 0) -> bytes:
     One big-integer operation: for the few bytes of a keystroke as quick as C, and no private name of anyone's.
     """
     size = len(payload)
+    if not size:
+        return b""
     shift = offset & 3
     if shift:
         key = key[shift:] + key[:shift]
-    if size <= _SHORT:
-        repeated = int.from_bytes(key, "little") * _REPEATED & _FIRST[size]
-    else:
-        repeated = int.from_bytes((key * (size // 4 + 1))[:size], "little")
-    return (int.from_bytes(payload, "little") ^ repeated).to_bytes(size, "little")
+    repeated = (key * (size // 4 + 1))[:size]
+    return (int.from_bytes(payload, "little") ^ int.from_bytes(repeated, "little")).to_bytes(size, "little")
 
 
 def header(opcode: int, size: int, *, fin: bool = True, masked: bool = False) -> bytes:
@@ -81,41 +77,24 @@ def header(opcode: int, size: int, *, fin: bool = True, masked: bool = False) ->
     return bytes((first, mask | 127)) + size.to_bytes(8, "big")
 
 
-_SMALL_HEADERS = tuple(header(BINARY, size, masked=True) for size in range(126))
-
-
 def server_frame(opcode: int, payload: bytes) -> bytes:
     """A whole frame as a server sends it: unmasked."""
     return header(opcode, len(payload)) + payload
 
 
-def _masking_keys() -> Iterator[bytes]:
-    """Keys nobody can foretell (RFC 6455, 5.3), by the thousand: a keystroke should not cost a system call more."""
-    while True:
-        keys = os.urandom(4096)
-        for at in range(0, len(keys), 4):
-            yield keys[at : at + 4]
-
-
-_next_key = _masking_keys().__next__
-
-
 def client_frame(opcode: int, payload: bytes) -> bytes:
     """A whole frame as a client sends it: masked with a fresh key (RFC 6455, 5.3)."""
-    key = _next_key()
+    key = os.urandom(4)
     return header(opcode, len(payload), masked=True) + key + xor(payload, key)
 
 
 def client_frames(payload: bytes) -> bytes:
     """Binary frames within Proxmox's rules: masked, unfragmented, 128 KiB at most."""
-    size = len(payload)
-    if size <= MAX_CONTROL:
-        key = _next_key()
-        return _SMALL_HEADERS[size] + key + xor(payload, key)
-    if size <= MAX_TO_PROXMOX:
+    if len(payload) <= MAX_TO_PROXMOX:
         return client_frame(BINARY, payload)
     return b"".join(
-        client_frame(BINARY, payload[start : start + MAX_TO_PROXMOX]) for start in range(0, size, MAX_TO_PROXMOX)
+        client_frame(BINARY, payload[start : start + MAX_TO_PROXMOX])
+        for start in range(0, len(payload), MAX_TO_PROXMOX)
     )
 
 
@@ -160,17 +139,12 @@ class ClientFrames:
         self._control = b""
         self._message = 0  # opcode of the fragmented message under way, 0 for none
 
-    def lone(self, data: bytes) -> bytes:
-        """The payload where ``data`` is one small binary message and nothing else, as a keystroke is; else nothing.
-
-        What it returns is used up; what it does not is for ``feed``.
-        """
+    def is_lone(self, data: bytes) -> bool:
+        """Whether ``data`` is one small binary message and nothing else, as keystrokes are: no need to feed it."""
         size = len(data) - 6
-        if not 0 < size < 126 or data[0] != _WHOLE or data[1] != _MASKED | size:
-            return b""
-        if self._head or self._key or self._message or size > self.max_frame:
-            return b""
-        return xor(data[6:], data[2:6])
+        if not 4 <= size < 126 or data[0] != _WHOLE or data[1] != _MASKED | size:
+            return False
+        return not (self._head or self._key or self._message or size > self.max_frame)
 
     def feed(self, data: bytes) -> Iterator[Event]:
         """Yield the events that ``data`` completes, to be used up; raise FrameError at the first broken rule.

@@ -137,6 +137,16 @@ class Relay(RelayEnd):
 
     # --- browser -> Proxmox
 
+    def passes(self, frame: bytes) -> bool:
+        """Pass on a frame of one whole message as it is: its mask is as good as ours, the browser chose it (5.3)."""
+        size = len(frame) - 6
+        if self._over or not self._messages.is_one(frame[6] ^ frame[2], frame[7] ^ frame[3], size):
+            return False
+        self.bytes_to_upstream += size
+        self.sent_upstream_at = self.client.heard_at
+        self._to_upstream.write(frame)
+        return True
+
     def from_client(self, payload: bytes) -> None:
         """Pass on whole RFB messages; what is none ends this console."""
         try:

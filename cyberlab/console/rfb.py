@@ -31,7 +31,7 @@ _FIXED = {
     ENABLE_CONTINUOUS_UPDATES: 10,
     XVP: 4,
 }
-_LONE = frozenset({FRAMEBUFFER_UPDATE_REQUEST, KEY_EVENT, POINTER_EVENT, QEMU})  # what mostly comes one at a time
+_ONE = {FRAMEBUFFER_UPDATE_REQUEST: 10, KEY_EVENT: 8}  # what mostly comes one at a time, beside the mouse
 # Asks for a picture of one pixel, should it change: the cheapest message that every server understands.
 KEEPALIVE = struct.pack(">BBHHHH", FRAMEBUFFER_UPDATE_REQUEST, 1, 0, 0, 1, 1)
 
@@ -79,6 +79,16 @@ class ClientMessages:
         """Whether a message of our own may stand here."""
         return not self._buffer
 
+    def is_one(self, first: int, second: int, size: int) -> bool:
+        """Whether ``size`` bytes that begin with these two are one whole message, as passes in full and often."""
+        if self._buffer or self.view_only:
+            return False
+        if first == POINTER_EVENT:
+            return size == (7 if self._extended_pointer and second & 0x80 else 6)
+        if first == QEMU:
+            return size == 12 and second == QEMU_EXTENDED_KEY_EVENT
+        return _ONE.get(first) == size
+
     def feed(self, data: bytes) -> bytes:
         """Return the whole messages to pass on; raise RfbError for what is none."""
         if self._buffer:
@@ -87,8 +97,6 @@ class ClientMessages:
                 return b""
             data = bytes(self._buffer)
             self._buffer = bytearray()
-        elif data and data[0] in _LONE and not self.view_only and self._size(data, 0, len(data)) == len(data):
-            return data  # one keystroke, one movement of the mouse
         position, end, start, passed = 0, len(data), 0, b""
         while position < end:
             size = self._size(data, position, end - position)

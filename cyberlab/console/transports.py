@@ -27,6 +27,7 @@ if FAST:
 # Has aiofastnet let OpenSSL read from the socket itself, with buffers that it frees when a record is done. Buffers of
 # aiofastnet's own are 48 KiB a console, idle or not, and every byte is copied once more.
 _SOCKET_BIO = "_aiofastnet_force_socket_bio"
+_MOMENT = 0.002  # seconds; while a console streams, one timer as often as that costs nothing
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
@@ -69,7 +70,7 @@ class Remainder:
     """Has the rest of a TLS record read when a turn ended in the middle of it.
 
     OpenSSL decrypts a record whole, and no selector knows of what it then holds back. As a rule more comes and takes
-    that along; this looks, a turn of the loop later, whether it did, and never makes a second turn of one.
+    that along; this looks, a moment later, whether it did, and never makes two turns of one.
     """
 
     __slots__ = ("_looking", "_loop", "_pending", "_transport", "_turns")
@@ -88,11 +89,11 @@ class Remainder:
         self._turns += 1
         if not self._looking and self._pending is not None and self._pending():
             self._looking = True
-            self._loop.call_soon(self._look, self._turns - 1)
+            self._loop.call_later(_MOMENT, self._look, self._turns)
 
     def _look(self, turns: int) -> None:
         if turns != self._turns:
-            self._loop.call_soon(self._look, self._turns)
+            self._loop.call_later(_MOMENT, self._look, self._turns)
         else:
             self._looking = False
             self._transport._retry_ssl_read()  # does nothing while paused: resuming reads by itself

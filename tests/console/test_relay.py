@@ -292,3 +292,34 @@ def test_after_the_end_nothing_goes_to_proxmox() -> None:
     ends.type(frames.client_frame(BINARY, KEY) + frames.client_frame(BINARY, b"\x99"))
     assert ends.sent() == []
     assert ends.relay.ended.result() == problems.SIGNED_OUT
+
+
+@playing
+def test_a_keystroke_goes_on_as_it_is() -> None:
+    ends = Ends()
+    frame = frames.client_frame(BINARY, KEY)
+    ends.type(frame)
+    assert ends.proxmox.data == frame
+    assert ends.relay.bytes_to_upstream == len(KEY)
+    assert ends.relay.sent_upstream_at == ends.client.heard_at
+
+
+@playing
+def test_a_keystroke_goes_nowhere_without_the_right_or_after_the_end() -> None:
+    looking = Ends(view_only=True)
+    looking.type(frames.client_frame(BINARY, KEY))
+    assert looking.proxmox.data == b""
+    ended = Ends()
+    ended.relay.end(problems.SIGNED_OUT)
+    ended.type(frames.client_frame(BINARY, KEY))
+    assert ended.proxmox.data == b""
+
+
+@playing
+def test_what_is_no_whole_message_is_taken_apart_even_alone_in_a_frame() -> None:
+    ends = Ends()
+    ends.type(frames.client_frame(BINARY, KEY[:5]))
+    assert ends.proxmox.data == b""
+    ends.type(frames.client_frame(BINARY, KEY[5:] + KEY[:5]))
+    ends.type(frames.client_frame(BINARY, KEY[5:]))
+    assert ends.sent() == [(BINARY, KEY), (BINARY, KEY)]

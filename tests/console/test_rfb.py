@@ -160,3 +160,44 @@ def test_garbage_raises_rfb_errors_only_and_nothing_is_made_up(pieces: list[byte
 def test_the_keepalive_is_a_request_for_one_pixel() -> None:
     assert ClientMessages(view_only=True).feed(rfb.KEEPALIVE) == rfb.KEEPALIVE
     assert struct.unpack(">BBHHHH", rfb.KEEPALIVE) == (3, 1, 0, 0, 1, 1)
+
+
+# --- the short way: one whole message that passes as it is
+
+
+@pytest.mark.parametrize("extended", [False, True])
+@pytest.mark.parametrize("message", MESSAGES.values(), ids=MESSAGES)
+def test_what_passes_as_it_is_would_have_passed_taken_apart(message: bytes, extended: bool) -> None:
+    messages = ClientMessages()
+    if extended:
+        messages.feed(EXTENDED_POINTER)
+    for data in (message, message + b"\0", message[:-1], message * 2):
+        one = messages.is_one(data[0], data[1], len(data)) if len(data) > 1 else False
+        apart = ClientMessages()
+        if extended:
+            apart.feed(EXTENDED_POINTER)
+        try:
+            whole = apart.feed(data) == data and apart.between
+        except RfbError:
+            whole = False
+        assert whole or not one
+
+
+@pytest.mark.parametrize("name", ["FramebufferUpdateRequest", "KeyEvent", "PointerEvent", "QEMU key"])
+def test_what_comes_often_passes_as_it_is(name: str) -> None:
+    message = MESSAGES[name]
+    assert ClientMessages().is_one(message[0], message[1], len(message))
+    assert not ClientMessages(view_only=True).is_one(message[0], message[1], len(message))
+    begun = ClientMessages()
+    begun.feed(message[:-1])
+    assert not begun.is_one(message[0], message[1], len(message))
+
+
+def test_a_pointer_event_with_more_buttons_is_one_byte_longer() -> None:
+    messages = ClientMessages()
+    assert not messages.is_one(5, 0x81, 7)
+    messages.feed(EXTENDED_POINTER)
+    assert messages.is_one(5, 0x81, 7)
+    assert messages.is_one(5, 0x01, 6)
+    assert not messages.is_one(5, 0x81, 6)
+    assert not messages.is_one(5, 0x01, 7)
