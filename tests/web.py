@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -75,9 +76,11 @@ class World:
     "kali" is the student's with the right to start it; "spare" is nobody's; "other" is another student's.
     """
 
-    def __init__(self, url: str, auth: AuthConfig | None = None, **settings: Any) -> None:
-        """``auth``: what AUTH_CONFIG would say; without it, what holds without one."""
-        auth = auth or AuthConfig()
+    def __init__(
+        self, url: str, auth: AuthConfig | None = None, *, backends: Backends | None = None, **settings: Any
+    ) -> None:
+        """``auth``: what AUTH_CONFIG would say; without it, what holds without one. ``backends``: made by the test."""
+        auth = backends.config if backends else auth or AuthConfig()
         self.config = Settings(
             _env_file=None,
             **{"secret_key": SecretStr("s" * 40), "bcrypt_cost": 4, "database_url": url} | settings,
@@ -85,15 +88,16 @@ class World:
         self.database = Database(url)
         self.auth_pool = BlockingPool("auth", 2)
         self.cluster = FakeCluster(found=[resource(100, "kali"), resource(101, "spare", "stopped")])
-        backends = [LocalBackend(self.database, self.config.bcrypt_cost)]
+        local = LocalBackend(self.database, self.config.bcrypt_cost)
+        self.backends = dataclasses.replace(backends or Backends(auth), password=(local,))
         self.portal = Portal(
             config=self.config,
             database=self.database,
             auth_pool=self.auth_pool,
-            logins=LoginService(self.database, self.auth_pool, backends, self.config, auth),
+            logins=LoginService(self.database, self.auth_pool, [local], self.config, auth),
             clusters={"pve": self.cluster},  # type: ignore[dict-item]
             registry=Registry(),
-            backends=Backends(auth),
+            backends=self.backends,
         )
         self.tokens: dict[str, str] = {}
         self.users: dict[str, int] = {}
@@ -126,6 +130,7 @@ class World:
 
     def close(self) -> None:
         """End the threads."""
+        self.backends.close()
         self.auth_pool.close()
         self.database.close()
 

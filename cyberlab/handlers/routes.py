@@ -21,6 +21,7 @@ from cyberlab.handlers import (
     factors,
     files,
     login,
+    sso,
     student,
     teacher,
     vnc_proxy,
@@ -32,6 +33,7 @@ from cyberlab.handlers.portal import Portal
 from cyberlab.settings import ROOT
 
 ID = "([0-9]{1,18})"  # the portal's own id
+BACKEND = "([a-z0-9][a-z0-9-]{0,63})"  # a configured name
 
 
 def routes(portal: Portal) -> list[URLSpec]:
@@ -40,6 +42,9 @@ def routes(portal: Portal) -> list[URLSpec]:
         ("/", login.HomeHandler),
         ("/auth/login", login.LoginHandler),
         ("/auth/logout", login.LogoutHandler),
+        (f"/auth/sso/{BACKEND}/start", sso.StartHandler),
+        (f"/auth/sso/{BACKEND}/callback", sso.CallbackHandler),
+        (f"/auth/sso/{BACKEND}/logout", sso.SsoLogoutHandler),
         ("/auth/factor", factors.FactorHandler),
         ("/auth/factor/passkey", factors.PasskeyHandler),
         ("/auth/enrol/passkey", factors.EnrolPasskeyHandler),

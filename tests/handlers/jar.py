@@ -22,9 +22,11 @@ class Jar:
         self._http, self._base, self._agent = http, base, user_agent
         self.cookies: dict[str, str] = {"_xsrf": XSRF}
 
-    async def ask(self, path: str, form: Mapping[str, str] | None = None) -> HTTPResponse:
+    async def ask(
+        self, path: str, form: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+    ) -> HTTPResponse:
         """GET, or POST a form."""
-        headers = {
+        headers = dict(headers or {}) | {
             "Accept": "text/html",
             "User-Agent": self._agent,
             "Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items()),

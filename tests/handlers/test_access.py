@@ -18,12 +18,15 @@ from cyberlab.handlers.factors import (
 from cyberlab.handlers.files import AssetHandler, FaviconHandler, HealthHandler
 from cyberlab.handlers.login import HomeHandler, LoginHandler
 from cyberlab.handlers.routes import routes
+from cyberlab.handlers.sso import CallbackHandler, SsoLogoutHandler, StartHandler
 from tests.web import Client, World, text
 
 # Whoever adds to these says: everybody in the world may ask this.
 PUBLIC = {HomeHandler, LoginHandler, AssetHandler, FaviconHandler, HealthHandler}
 # These ask for the cookie of the first factor.
 PUBLIC |= {FactorHandler, PasskeyHandler, EnrolHandler, EnrolPasskeyHandler, EnrolPictureHandler}
+
+PUBLIC |= {StartHandler, CallbackHandler, SsoLogoutHandler}
 
 
 def test_every_handler_is_public_by_name_or_asks(world: World) -> None:

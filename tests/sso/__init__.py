@@ -1,0 +1,1 @@
+"""Single sign-on servers for tests: real ones, and one that lies."""
