@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import django
 from django.conf import settings
@@ -37,6 +38,7 @@ settings.configure(
         {
             "BACKEND": "django.template.backends.django.DjangoTemplates",
             "APP_DIRS": True,
+            "DIRS": [Path(__file__).resolve().parent / "templates"],
             "OPTIONS": {
                 "context_processors": [
                     "django.template.context_processors.request",
@@ -54,6 +56,7 @@ settings.configure(
         "mail": "bert@uni.example",
         "memberOf": ["lab-users", "course-netsec"],
     },
+    CAS_LOGIN_TEMPLATE="plain.html",  # the server's own loads its scripts from other sites
     CAS_NEW_VERSION_HTML_WARNING=False,
     CAS_LOGO_URL=None,
     CAS_FAVICON_URL=None,
