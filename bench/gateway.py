@@ -25,6 +25,7 @@ from pydantic import SecretStr
 
 from cyberlab import app
 from cyberlab.auth import passwords
+from cyberlab.console.fairness import FairLoop
 from cyberlab.db import users
 from cyberlab.db.audit import Actor
 from cyberlab.db.engine import Database
@@ -128,7 +129,8 @@ def main() -> None:
     database.close()
     app._log_to_stderr(settings.log_level)
     server = app.Server(Configuration(settings, ()), {CLUSTER: TicketsAside(port, ca_file)})
-    asyncio.run(serve(server, account))
+    with asyncio.Runner(loop_factory=FairLoop) as runner:
+        runner.run(serve(server, account))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from cyberlab.auth import config as auth_config
 from cyberlab.auth.base import BackendContext
 from cyberlab.auth.login import LoginService
 from cyberlab.blocking import BlockingPool
+from cyberlab.console.fairness import FairLoop
 from cyberlab.console.registry import ConsoleRequest, Registry
 from cyberlab.console.session import Gateway, Limits
 from cyberlab.db import consoles, devices, logins, throttle
@@ -173,7 +174,8 @@ def serve(configuration: Configuration, *, ready: Callable[[str], None] | None =
     if public.scheme == "http" and public.hostname not in ("127.0.0.1", "localhost", "::1"):
         log.warning("PUBLIC_URL is http: passwords travel in the clear; put TLS in front (docs/proxmox-cluster.md)")
     try:
-        return asyncio.run(_serve(configuration, ready))
+        with asyncio.Runner(loop_factory=FairLoop) as runner:
+            return runner.run(_serve(configuration, ready))
     except OSError as error:
         where = f"{settings.listen_address}:{settings.listen_port}"
         log.error("cannot listen on %s: %s", where, os.strerror(error.errno or 0))

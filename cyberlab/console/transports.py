@@ -20,8 +20,7 @@ except ImportError:  # there is no wheel for this platform
 else:
     FAST = True
 if FAST:
-    # How much one TLS connection may read before the others have their turn. A keystroke waits at most this long
-    # for each console that streams; aiofastnet's own 256 KiB makes it wait four times as long.
+    # A turn ends when the protocol's buffer is full (fairness.SIZE), or after as much as this of smaller pieces.
     aiofastnet.constants.MAX_READ_BYTES_PER_CYCLE_HINT = 64 * 1024
 
 # Has aiofastnet let OpenSSL read from the socket itself, with buffers that it frees when a record is done. Buffers of

@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from cyberlab import problems
-from cyberlab.console import frames, rfb, transports
+from cyberlab.console import fairness, frames, rfb, transports
 from cyberlab.problems import Problem
 
-_SIZE = 64 * 1024
-_BUFFER = bytearray(_SIZE)
+_BUFFER = bytearray(fairness.SIZE)
 _VIEW = memoryview(_BUFFER)
 HIGH_WATER = 64 * 1024
 _HEAD_LIMIT = 16 * 1024
@@ -68,6 +67,7 @@ class UpstreamLink(asyncio.BufferedProtocol):
         self._payload = bytearray()  # of the frames taken apart during the RFB handshake
         self._frame_left = 0
         self._waiter: asyncio.Future[None] | None = None
+        self._turn: fairness.Turn | None = None  # for those that stream at times
         self._remainder: transports.Remainder | None = None
 
     def connection_made(self, transport: Any) -> None:
@@ -84,8 +84,8 @@ class UpstreamLink(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes came from Proxmox."""
-        if nbytes == _SIZE:
-            self._turn_ended()
+        if nbytes >= fairness.MUCH or (self._turn is not None and self._turn.streaming):
+            self._took(nbytes)
         if self.sink is not None:
             self.sink.from_upstream(_BUFFER, nbytes)
             return
@@ -94,10 +94,13 @@ class UpstreamLink(asyncio.BufferedProtocol):
             self.transport.pause_reading()
         self._wake()
 
-    def _turn_ended(self) -> None:
-        if self._remainder is None:
+    def _took(self, nbytes: int) -> None:
+        if self._turn is None or self._remainder is None:
+            self._turn = fairness.Turn(self.transport.get_extra_info("socket"))
             self._remainder = transports.Remainder(self.transport)
-        self._remainder.turn_ended()
+        self._turn.took(nbytes)
+        if nbytes == fairness.SIZE:
+            self._remainder.turn_ended()
 
     def eof_received(self) -> bool:
         """Proxmox ends a console by closing, nothing more."""

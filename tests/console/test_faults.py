@@ -13,6 +13,7 @@ import pytest
 from cyberlab import problems
 from cyberlab.console import frames
 from cyberlab.console.client import HIGH_WATER
+from cyberlab.console.fairness import SIZE
 from cyberlab.console.frames import BINARY, CONTINUATION, PING, PONG
 from cyberlab.console.relay import Relay
 from tests.console.conftest import Bench, console_bench
@@ -22,7 +23,6 @@ from tests.console.test_session import KEY, echo
 pytestmark = pytest.mark.usefixtures("transport")
 Script = Callable[[ProxmoxEnd], Awaitable[None]]
 SIZES = (0, 1, 2, 125, 126, 127, 1024, 4096, 16_384, 65_535, 65_536, 131_072)
-TURN = 65_536  # what one console may read from Proxmox in a turn of the loop
 
 
 def picture(size: int, seed: int = 1) -> bytes:
@@ -153,7 +153,7 @@ async def test_a_slow_reader_gets_everything_and_little_is_kept_for_it(way: dict
             paused += not relay.upstream.transport.is_reading()
         assert seen.hexdigest() == hashlib.sha256(data).hexdigest()
         assert paused, "it was not slow"
-        assert most <= HIGH_WATER + TURN
+        assert most <= HIGH_WATER + SIZE
 
 
 @pytest.mark.gen_test(timeout=20)

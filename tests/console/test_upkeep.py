@@ -10,6 +10,7 @@ import pytest
 from cyberlab import problems
 from cyberlab.console import frames, rfb
 from cyberlab.console.client import HIGH_WATER
+from cyberlab.console.fairness import SIZE
 from cyberlab.console.frames import BINARY, PING, PONG
 from cyberlab.console.session import Limits
 from tests.console.conftest import Bench, console_bench
@@ -177,7 +178,7 @@ async def test_a_browser_that_stops_reading_is_closed_after_a_while() -> None:
         _, relay = await stuck(bench)
         assert not relay.upstream.transport.is_reading(), "nothing more is read from Proxmox"
         # What was read in this turn may lie above the mark, no more.
-        assert HIGH_WATER < relay.client.transport.get_write_buffer_size() <= HIGH_WATER + 65_536
+        assert HIGH_WATER < relay.client.transport.get_write_buffer_size() <= HIGH_WATER + SIZE
         look(bench, 59)
         assert not relay.ended.done()
         look(bench, 61)
