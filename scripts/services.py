@@ -52,7 +52,7 @@ def main() -> int:
     lacking = missing()
     required = os.environ.get("CI") == "true"
     for name in lacking:
-        mend = f"apt-get install {SERVICES[name].package}"
+        mend = f"apt-get install {SERVICES[name].package}" if SERVICES[name].package else "make setup-dev"
         if name == "chromium" and kin == "ubuntu":
             mend = f"Ubuntu's package is only a snap stub; {PLAYWRIGHT}"
         outcome = "are required (CI=true)" if required else "will be skipped"

@@ -94,8 +94,8 @@ SERVICES: dict[str, Service] = {
     "slapd": Service(_which("slapd"), "slapd", "the tests with an OpenLDAP directory"),
     "samba": Service(_which("samba"), SAMBA_PACKAGES, "the tests with Active Directory"),
     "node": Service(_node, "nodejs", "the tests of OpenID Connect"),
-    "oidc-provider": Service(_oidc_provider, "none: make setup-dev", "the tests of OpenID Connect"),
-    "cas": Service(_cas, "none: make setup-dev", "the tests of CAS"),
+    "oidc-provider": Service(_oidc_provider, "", "the tests of OpenID Connect"),
+    "cas": Service(_cas, "", "the tests of CAS"),
     "caddy": Service(_which("caddy"), "caddy", "the check of deploy/Caddyfile", optional=True),
     "nginx": Service(_which("nginx"), "nginx", "the check of deploy/nginx.conf", optional=True),
 }
@@ -112,7 +112,8 @@ def require(name: str) -> str:
     path = service.find()
     if path is not None:
         return path
-    reason = f"{name} is missing: {service.tests} need it (Debian: apt-get install {service.package})"
+    mend = f"Debian: apt-get install {service.package}" if service.package else "make setup-dev"
+    reason = f"{name} is missing: {service.tests} need it ({mend})"
     if os.environ.get("CI") == "true" and not service.optional:
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
