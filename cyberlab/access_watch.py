@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.4
 ALL_SECONDS = 10.0  # how late an assignment's end or a login's limit may be noticed: time bumps no counter
+ALL_CONSOLES = 1000  # asked about at that pace; more of them take proportionally longer
 TOUCH_SECONDS = 60.0  # an open console keeps its login session from becoming idle
 
 
@@ -31,7 +32,7 @@ class AccessWatch:
         self._logins = login_service
         self._registry = registry
         self._epoch: int | None = None
-        self._checked: set[int] = set()
+        self._newest = 0  # of the consoles that have been asked about; their numbers grow
         self._checked_all_at = float("-inf")
         self._touched_at = float("-inf")
 
@@ -52,13 +53,15 @@ class AccessWatch:
         """One look; ends what must end."""
         live = list(self._registry)
         if not live:
-            self._checked.clear()
             return
         now = asyncio.get_running_loop().time()
         current = await self._database.run(epoch.current)
-        everything = current != self._epoch or now - self._checked_all_at >= ALL_SECONDS
+        pace = ALL_SECONDS * max(1.0, len(live) / ALL_CONSOLES)
+        everything = current != self._epoch or now - self._checked_all_at >= pace
         # A console that was authorized just before a change and listed just after it is asked once for itself.
-        due = live if everything else [console for console in live if console.id not in self._checked]
+        due = live if everything else []
+        if not everything and live[-1].id > self._newest:
+            due = [console for console in live if console.id > self._newest]
         if due:
             found = await self._logins.live_problems({_key(console.request) for console in due})
             for console in due:
@@ -66,7 +69,7 @@ class AccessWatch:
                 if code is not None:
                     console.close(code)
         self._epoch = current
-        self._checked = {console.id for console in live}
+        self._newest = live[-1].id
         if everything:
             self._checked_all_at = now
         if now - self._touched_at >= TOUCH_SECONDS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -40,11 +41,12 @@ class Full(Exception):
 
 
 class Registry:
-    """A plain dict of live consoles. Five thousand are looked through in a millisecond, so it has no index."""
+    """A plain dict of live consoles, oldest first. Thousands are looked through in a millisecond: it has no index."""
 
     def __init__(self, limit: int = 2000, limit_per_user: int = 20) -> None:
         """``limit``: live consoles in all; ``limit_per_user``: of one user."""
         self._live: dict[int, LiveConsole] = {}
+        self._of_user: Counter[int] = Counter()
         self._ids = itertools.count(1)
         self._limit = limit
         self._limit_per_user = limit_per_user
@@ -59,15 +61,19 @@ class Registry:
     @contextmanager
     def entry(self, request: ConsoleRequest, close: Callable[[str], None]) -> Iterator[LiveConsole]:
         """List a console for as long as the block runs; raise Full at a limit."""
-        mine = sum(1 for live in self._live.values() if live.request.user_id == request.user_id)
-        if len(self._live) >= self._limit or mine >= self._limit_per_user:
+        user = request.user_id
+        if len(self._live) >= self._limit or self._of_user[user] >= self._limit_per_user:
             raise Full
         live = LiveConsole(next(self._ids), request, close)
         self._live[live.id] = live
+        self._of_user[user] += 1
         try:
             yield live
         finally:
             del self._live[live.id]
+            self._of_user[user] -= 1
+            if not self._of_user[user]:
+                del self._of_user[user]
 
     def end(self, code: str, which: Callable[[ConsoleRequest], bool]) -> int:
         """End the consoles for which ``which`` holds, with a code of problems; return how many."""
