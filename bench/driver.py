@@ -35,7 +35,13 @@ def build(directory: Path) -> Path:
     if not program.exists() or program.stat().st_mtime < newest:
         warnings = ["-Wall", "-Wextra", "-Wno-sign-compare"]
         command = ["cc", "-O2", *warnings, "-D_GNU_SOURCE", "-o", str(program), *map(str, sources), "-lssl", "-lcrypto"]
-        subprocess.run(command, check=True)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True)
+        except FileNotFoundError:
+            raise LoadError("no C compiler; Debian: apt-get install gcc libc6-dev libssl-dev") from None
+        if done.returncode:
+            hint = " (Debian: apt-get install libssl-dev)" if "openssl/" in done.stderr else ""
+            raise LoadError(f"the load generator cannot be compiled{hint}:\n{done.stderr}")
     return program
 
 

@@ -248,6 +248,8 @@ picture": when each has drawn 200 KB since.
   which after every 64 KiB of bulk looks for keystrokes first. TLS towards the upstream is verified by every contender.
 - CPU is what the kernel accounts to the contender's processes over the measured window; memory is from `smaps_rollup`.
 - Bulk comes in full TLS records, as a busy server writes them, whatever the size of the frames in them.
+- It needs a C compiler and OpenSSL's headers (Debian: gcc, libssl-dev), and of nginx, haproxy and caddy those that
+  are to be measured; what else the contenders need is put into an environment of its own (`bench/requirements.txt`).
 - `bench/run.py --help` has the options; `--quick` is for work on the relay, `--only gateway,haproxy` for the ratios.
 
 Measured with:

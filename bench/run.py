@@ -335,8 +335,12 @@ def main() -> int:
         return 1
     STATE.mkdir(parents=True, exist_ok=True)
     raise_limits()
-    make_venv()
-    program = build(STATE)
+    try:
+        make_venv()
+        program = build(STATE)
+    except LoadError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
     ca_file, certificate, key = make_certificate(STATE)
     pace = QUICK if chosen.quick else Pace()
     if chosen.repeat:
