@@ -147,6 +147,12 @@ class Page:
         rows.append(["no proxy: the load alone, encrypting and decrypting", *(x for d in direct for x in (d, "–"))])
         return table(head, rows)
 
+    def broken(self) -> str:
+        found = [f"{KINDS[name].short}: {count}" for name, count in self.result.get("broken", {}).items()]
+        return (
+            f"Streams that arrived with bytes missing or out of place: {', '.join(found) or 'none'}.\n" if found else ""
+        )
+
     def keystrokes(self) -> str:
         head = ["", "1 console: CPU µs", "p50 / p99 ms", "50 consoles: CPU µs", "p50 / p99 ms", "keystrokes/s"]
         return table(
@@ -214,6 +220,7 @@ taken apart. Only Proxmox's tickets cost nothing here. All the others pass bytes
 Where a contender's CPU is not used up, the load generator or the machine was the limit: then CPU s/GB is the figure
 to read. websockify gets RFB without websocket frames, since it cannot dial a websocket.
 
+{self.broken()}
 ## Keystrokes
 
 ![CPU per keystroke](images/bench-keys.svg)

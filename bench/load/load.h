@@ -69,6 +69,7 @@ struct conn {
 };
 
 /* wire.c: bytes and frames */
+extern int broken_count; /* consoles whose frames went wrong on the way */
 uint64_t now_ns(void);
 void fail(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 long pull(struct conn *c, unsigned char *buffer, size_t size); /* 0: nothing now, -1: the end */

@@ -8,6 +8,7 @@
 #include "load.h"
 
 #include <errno.h>
+#include <openssl/err.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -40,6 +41,7 @@ static void readable(struct conn *c)
         return;
     }
     if (c->state == TLS_HANDSHAKE) {
+        ERR_clear_error();
         int done = SSL_do_handshake(c->ssl);
         if (done == 1 && c->role == CLIENT) {
             client_ready(c);

@@ -5,6 +5,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/sha.h>
 #include <stdio.h>
@@ -261,6 +262,7 @@ static long write_some(struct conn *c, const unsigned char *data, size_t size)
 {
     if (c->retry)
         size = c->retry; /* OpenSSL wants the same again */
+    ERR_clear_error();
     int n = SSL_write(c->ssl, data, (int)size);
     c->retry = 0;
     if (n > 0)
