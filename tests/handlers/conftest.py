@@ -11,6 +11,7 @@ from tornado.web import Application
 
 from cyberlab.handlers.routes import make_application
 from tests.databases import SqliteTemplate
+from tests.handlers.jar import NOW, Jar
 from tests.web import Client, World
 
 
@@ -44,3 +45,10 @@ def app(world: World) -> Application:
 def client(http_client: AsyncHTTPClient, base_url: str, world: World) -> Client:
     """A browser without a screen."""
     return Client(http_client, base_url, world)
+
+
+@pytest.fixture
+def jar(http_client: AsyncHTTPClient, base_url: str, world: World) -> Jar:
+    """A browser; the portal's clock and the authenticator apps' stand still."""
+    world.portal.factors.clock = lambda: NOW
+    return Jar(http_client, base_url)

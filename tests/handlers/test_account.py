@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-from tornado.httpclient import AsyncHTTPClient
 
 from cyberlab.console.registry import ConsoleRequest
 from cyberlab.db import audit, factors, logins
@@ -10,12 +9,6 @@ from tests.handlers.jar import Jar
 from tests.web import PASSWORD, TEST, Client, World, text
 
 NEW = "tulip-forge-4821"
-
-
-@pytest.fixture
-def jar(http_client: AsyncHTTPClient, base_url: str) -> Jar:
-    """A browser."""
-    return Jar(http_client, base_url)
 
 
 def _form(**more: str) -> dict[str, str]:

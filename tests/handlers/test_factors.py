@@ -5,14 +5,13 @@ import time
 from datetime import timedelta
 
 import pytest
-from tornado.httpclient import AsyncHTTPClient
 from tornado.web import create_signed_value
 
 from cyberlab.auth import login
 from cyberlab.auth.config import AuthConfig, Policy, SecondFactor
 from cyberlab.db import audit, factors, users
 from cyberlab.db.models import RememberedDevice, User, utcnow
-from tests.handlers.jar import NOW, App, Jar
+from tests.handlers.jar import App, Jar
 from tests.web import TEST, World, text
 
 
@@ -22,13 +21,6 @@ def settings(request: pytest.FixtureRequest) -> dict[str, object]:
     grace = getattr(request, "param", 0)
     policy = SecondFactor(student=Policy.OPTIONAL, teacher=Policy.REQUIRED, admin=Policy.OFF, grace_days=grace)
     return {"auth": AuthConfig(second_factor=policy)}
-
-
-@pytest.fixture
-def jar(http_client: AsyncHTTPClient, base_url: str, world: World) -> Jar:
-    """A browser; the portal's clock and the apps' stand still."""
-    world.portal.factors.clock = lambda: NOW
-    return Jar(http_client, base_url)
 
 
 async def _enrolled(jar: Jar) -> tuple[App, list[str]]:
