@@ -122,6 +122,14 @@ PVESH_MISSING = _advice(
     "PROXMOX_SSH_USER has no pvesh, or may not run it: it works as root only.",
     "Set PROXMOX_SSH_HOST to a Proxmox VE node and PROXMOX_SSH_USER to root.",
 )
+TASK_UNSEEN = _advice(
+    "task-unseen",
+    "The lab's cluster did not begin what was asked",
+    "Look at the machine's state before you try again: it may have been begun late.",
+    "pvesh was started on the node, but no task of it showed up in the node's list within 25 s: load on the node, no "
+    "quorum, or pvesh ended before it made one.",
+    "Look at the task log of the VM's node; run the same call there as root: pvesh create /nodes/NODE/qemu/VMID/…",
+)
 NO_FREE_PORT = _advice(
     "no-free-port",
     "All console places on this host are taken",
