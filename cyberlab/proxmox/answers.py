@@ -103,7 +103,7 @@ class VmStatus:
 
 @dataclass(frozen=True, slots=True)
 class ConsoleTicket:
-    """What vncproxy gave: good for one connection within ten seconds; nothing of it prints but the address."""
+    """What vncproxy or termproxy gave: good for one connection within ten seconds; only the address of it prints."""
 
     node_host: str  # the node on which pvesh ran: the port is open there, whatever node the VM is on
     port: int
@@ -150,7 +150,7 @@ def rollback_path(node: str, kind: str, vmid: int, name: str) -> str:
 
 
 def console_ticket(row: dict[str, Any]) -> ConsoleTicket:
-    """A ticket from vncproxy's answer, in the format of before and of after April 2026.
+    """A ticket from the answer of vncproxy or termproxy, in the format of before and of after April 2026.
 
     The password is a field of its own today; before, the ticket itself served, of which RFB uses eight characters.
     """
@@ -160,7 +160,7 @@ def console_ticket(row: dict[str, Any]) -> ConsoleTicket:
     except (KeyError, TypeError, ValueError):
         port = 0
     if not isinstance(ticket, str) or not ticket or not isinstance(user, str) or not 5900 <= port <= 5999:
-        raise Problem(problems.PVESH_FAILED, "vncproxy answered without ticket, user or port")
+        raise Problem(problems.PVESH_FAILED, "no ticket, user or port in the answer")
     password = row.get("password")
     return ConsoleTicket(
         node_host=Upid.parse(row.get("upid")).node,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import Any
 
 from cyberlab.proxmox.answers import (
@@ -15,6 +16,7 @@ from cyberlab.proxmox.answers import (
     TaskStatus,
     Upid,
     VmStatus,
+    console_ticket,
     is_guest,
     node_name,
     object_of,
@@ -46,6 +48,11 @@ class Api(ABC):
     @abstractmethod
     async def vncproxy(self, node: str, kind: str, vmid: int) -> ConsoleTicket:
         """Open a port for one picture console."""
+
+    async def termproxy(self, node: str, kind: str, vmid: int) -> ConsoleTicket:
+        """Open a terminal's port (PVE/API2/LXC.pm and Qemu.pm, termproxy): no password, no certificate."""
+        row = object_of(await self.call("create", f"{vm_path(node, kind, vmid)}/termproxy", subject=node))
+        return replace(console_ticket(row), password="")
 
     @abstractmethod
     async def detach(self, path: str, parameters: dict[str, str], *, subject: str) -> Upid | None:

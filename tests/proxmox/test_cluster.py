@@ -197,8 +197,8 @@ async def test_power_means_that_the_task_went_well(cluster: Cluster, node: Node)
         "start": cluster.start, "stop": cluster.stop, "shutdown": cluster.shutdown, "reset": cluster.reset,
         "reboot": cluster.reboot,
     }  # fmt: skip
-    upid = UPID.format(105)
     for action, call in calls.items():
+        upid = UPID.format(105).replace("qmstart", f"qm{action}")
         node.answer("create", f"/nodes/pve1/qemu/105/status/{action}", upid)
         for end, code in (("OK", None), ("WARNINGS: 1", None), ("VM 105 not running", problems.VM_STOPPED)):
             node.answer("get", f"/nodes/pve1/tasks/{upid}/status", {"status": "stopped", "exitstatus": end})
