@@ -208,6 +208,29 @@ VNC_PROTOCOL = _advice(
     "Set the VM's Display to Default, Standard VGA or VirtIO-GPU.",
 )
 
+# The ways to sign in, as `check` looks at them.
+SIGN_IN_UNREACHABLE = _advice(
+    "sign-in-unreachable",
+    "A way to sign in cannot be reached",
+    "Try again in a few minutes, or use another way to sign in.",
+    "The server of a sign-in backend does not answer, or what answers is not who AUTH_CONFIG names.",
+    "Compare its address and ca_file in AUTH_CONFIG; is a firewall between? The detail says how far it went.",
+)
+SIGN_IN_REFUSED = _advice(
+    "sign-in-refused",
+    "A way to sign in refuses the portal",
+    "Use another way to sign in, and tell your lab's admin.",
+    "The server of a sign-in backend answers, but does not take the portal's own account, client or address.",
+    "Compare the service account, the client or the service in AUTH_CONFIG with what is registered there.",
+)
+SIGN_IN_NOBODY = _advice(
+    "sign-in-nobody",
+    "A way to sign in does not find people",
+    "Compare your user name, or use another way to sign in.",
+    "The directory answers, but has nobody of that name where the portal looks, or hides what it has to know.",
+    "Compare base, user_filter and the attributes in AUTH_CONFIG, and what the service account may read.",
+)
+
 # Why a console that was open has ended.
 SIGNED_OUT = _advice("signed-out", "You signed out", "Sign in again to open the console.", "The login session ended.")
 LOGIN_EXPIRED = _advice(

@@ -29,13 +29,30 @@ _WATCHED: dict[type[Base], frozenset[str]] = {
             "role_mapped",
             "external_groups",
             "factor_grace_until",
+            "language",
+            "time_zone",
+            "version",
         }
     ),
-    Group: frozenset({"name", "search_text"}),
+    Group: frozenset({"name", "search_text", "version"}),
     Membership: frozenset({"granted_by"}),
-    Assignment: frozenset(),
+    Assignment: frozenset({"version"}),
     LoginSession: frozenset({"seen_at"}),
-    Vm: frozenset({"name", "search_text"}),
+    Vm: frozenset(
+        {
+            "name",
+            "search_text",
+            "status",
+            "lock",
+            "pool",
+            "tags",
+            "template",
+            "seen_at",
+            "vanished_at",
+            "reset_snapshot",
+            "version",
+        }
+    ),
 }
 _TABLES = {kind.__tablename__ for kind in _WATCHED}
 _BUMP = "access-epoch-bump"

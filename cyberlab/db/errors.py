@@ -12,6 +12,17 @@ class Conflict(Exception):
         self.message = message
 
 
+class Stale(Conflict):
+    """Somebody else has saved the row since the form was opened; nothing of this form was taken."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "version",
+            "somebody else has changed this since you opened it. Nothing of yours was saved; what is there now stands "
+            "below, and saving again replaces it",
+        )
+
+
 class NotFound(Exception):
     """There is no such row; ``what`` names it: "user 7"."""
 

@@ -1,96 +1,78 @@
-"""The tables. One class per noun; times are UTC and aware; relationships load only when asked for."""
+"""The tables, and rules that hold for every row: times are UTC and aware; relationships load only when asked for."""
 
 from __future__ import annotations
 
 import enum
-from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar
+from datetime import datetime
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Connection,
-    DateTime,
-    Dialect,
-    Enum,
     ForeignKey,
     Index,
-    MetaData,
     String,
     Text,
-    TypeDecorator,
     UniqueConstraint,
     event,
     false,
     text,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, Mapper, mapped_column, relationship
+from sqlalchemy.orm import Mapped, Mapper, mapped_column, relationship
 
+from cyberlab.db.base import (
+    EMPTY,
+    NEVER_REUSED,
+    Base,
+    Created,
+    Id,
+    SearchText,
+    UtcDateTime,
+    Version,
+    utcnow,
+    value_enum,
+)
+from cyberlab.db.models_sign_in import (
+    ApiToken,
+    AttemptScope,
+    KnownAddress,
+    RecoveryCode,
+    RememberedDevice,
+    SignInAttempt,
+    TotpDevice,
+    WebauthnCredential,
+)
 from cyberlab.db.text import fold
 
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """An aware UTC time; SQLite drops the zone, PostgreSQL keeps it, Python always sees UTC."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse naive times before they reach the database."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("naive time: use datetime.now(UTC)")
-        return value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Give SQLite's naive times their zone back."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-def utcnow() -> datetime:
-    """Now, aware."""
-    return datetime.now(UTC)
-
-
-class Base(DeclarativeBase):
-    """Names every constraint, so that migrations can drop them on either database."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-    type_annotation_map: ClassVar[dict[Any, Any]] = {datetime: UtcDateTime}
-
-
-Id = Annotated[int, mapped_column(primary_key=True)]
-Created = Annotated[datetime, mapped_column(UtcDateTime, default=utcnow)]
-SearchText = Annotated[str, mapped_column(Text, default="")]
-
-EMPTY = text("''")  # the default of columns that came to a table later
-
-# SQLite would give the id of the last deleted row to the next one: a console of a login session that
-# was signed out, or a bookmarked VM, would then belong to its successor.
-NEVER_REUSED: dict[str, Any] = {"sqlite_autoincrement": True}
-
-
-def _enum(kind: type[enum.StrEnum], name: str) -> Enum:
-    """A CHECKed string column holding the values, so that both databases store the same."""
-    return Enum(
-        kind,
-        name=name,
-        native_enum=False,
-        length=16,
-        create_constraint=True,
-        values_callable=lambda members: [member.value for member in members],
-    )
+__all__ = [
+    "EMPTY",
+    "NEVER_REUSED",
+    "AccessEpoch",
+    "ApiToken",
+    "Assignment",
+    "AttemptScope",
+    "AuditEvent",
+    "Base",
+    "BulkChange",
+    "ConsoleSession",
+    "Group",
+    "KnownAddress",
+    "LoginSession",
+    "Membership",
+    "MembershipRole",
+    "RecoveryCode",
+    "RememberedDevice",
+    "Role",
+    "SignInAttempt",
+    "TotpDevice",
+    "User",
+    "UtcDateTime",
+    "Vm",
+    "VmKind",
+    "WebauthnCredential",
+    "utcnow",
+]
 
 
 class Role(enum.StrEnum):
@@ -127,7 +109,7 @@ class User(Base):
     username: Mapped[str] = mapped_column(String(255), index=True)  # as text.normalise_username() gives it
     display_name: Mapped[str] = mapped_column(String(255), default="")
     email: Mapped[str | None] = mapped_column(String(320))
-    role: Mapped[Role] = mapped_column(_enum(Role, "role"), default=Role.STUDENT, index=True)
+    role: Mapped[Role] = mapped_column(value_enum(Role, "role"), default=Role.STUDENT, index=True)
     password_hash: Mapped[str | None] = mapped_column(String(255))  # bcrypt; local accounts only
     active: Mapped[bool] = mapped_column(default=True)
     created_at: Mapped[Created]
@@ -138,6 +120,9 @@ class User(Base):
         Text, default="", server_default=EMPTY
     )  # sorted, one a line; for showing
     factor_grace_until: Mapped[datetime | None]  # until then the enrolment of a second factor may be put off
+    language: Mapped[str] = mapped_column(String(16), default="", server_default=EMPTY)  # "": the browser's
+    time_zone: Mapped[str] = mapped_column(String(64), default="", server_default=EMPTY)  # IANA; "": the browser's
+    version: Mapped[Version]
 
 
 class Group(Base):
@@ -151,6 +136,7 @@ class Group(Base):
     archived_at: Mapped[datetime | None]
     created_at: Mapped[Created]
     search_text: Mapped[SearchText]
+    version: Mapped[Version]
 
 
 class Membership(Base):
@@ -160,7 +146,7 @@ class Membership(Base):
 
     group_id: Mapped[int] = mapped_column(ForeignKey("groups.id", ondelete="CASCADE"), primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, index=True)
-    role: Mapped[MembershipRole] = mapped_column(_enum(MembershipRole, "role"), default=MembershipRole.STUDENT)
+    role: Mapped[MembershipRole] = mapped_column(value_enum(MembershipRole, "role"), default=MembershipRole.STUDENT)
     granted_by: Mapped[str] = mapped_column(String(64), default="", server_default=EMPTY)  # a backend; "": by hand
 
 
@@ -177,11 +163,21 @@ class Vm(Base):
     id: Mapped[Id]
     cluster: Mapped[str] = mapped_column(String(32))
     vmid: Mapped[int]
-    kind: Mapped[VmKind] = mapped_column(_enum(VmKind, "kind"), default=VmKind.QEMU)
+    kind: Mapped[VmKind] = mapped_column(value_enum(VmKind, "kind"), default=VmKind.QEMU)
     node: Mapped[str] = mapped_column(String(63))
     name: Mapped[str] = mapped_column(String(255), default="", index=True)
     created_at: Mapped[Created]
     search_text: Mapped[SearchText]
+    # As the cluster's inventory said last (db/inventory.py); nobody's right hangs on any of it.
+    status: Mapped[str] = mapped_column(String(16), default="unknown", server_default=text("'unknown'"), index=True)
+    lock: Mapped[str] = mapped_column(String(32), default="", server_default=EMPTY)
+    pool: Mapped[str] = mapped_column(String(255), default="", server_default=EMPTY, index=True)
+    tags: Mapped[str] = mapped_column(Text, default="", server_default=EMPTY)  # ";netsec;student;", or ""
+    template: Mapped[bool] = mapped_column(default=False, server_default=false())
+    seen_at: Mapped[datetime | None]  # when the inventory had it last; None: never (added by hand)
+    vanished_at: Mapped[datetime | None]  # since when the inventory has it no more; its assignments stay
+    reset_snapshot: Mapped[str] = mapped_column(String(40), default="", server_default=EMPTY)  # the teacher's choice
+    version: Mapped[Version]
 
     @property
     def label(self) -> str:
@@ -195,6 +191,7 @@ class Assignment(Base):
     __tablename__ = "assignments"
     __table_args__ = (
         CheckConstraint("(user_id IS NULL) <> (group_id IS NULL)", name="user_or_group"),
+        CheckConstraint("via_group_id IS NULL OR user_id IS NOT NULL", name="via_group_of_user"),
         CheckConstraint("ends_at IS NULL OR starts_at IS NULL OR ends_at > starts_at", name="ends_after_start"),
         UniqueConstraint("vm_id", "user_id"),
         UniqueConstraint("vm_id", "group_id"),
@@ -205,15 +202,24 @@ class Assignment(Base):
     vm_id: Mapped[int] = mapped_column(ForeignKey("vms.id", ondelete="CASCADE"))
     user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     group_id: Mapped[int | None] = mapped_column(ForeignKey("groups.id", ondelete="CASCADE"), index=True)
+    # The class for whose sake a user has the VM: it ends with the class, and the class's teachers see it.
+    via_group_id: Mapped[int | None] = mapped_column(ForeignKey("groups.id", ondelete="CASCADE"), index=True)
     starts_at: Mapped[datetime | None]
     ends_at: Mapped[datetime | None]
     can_power: Mapped[bool] = mapped_column(default=False)
     can_reset: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[Created]
+    version: Mapped[Version]
 
     vm: Mapped[Vm] = relationship(lazy="raise")
     user: Mapped[User | None] = relationship(lazy="raise")
-    group: Mapped[Group | None] = relationship(lazy="raise")
+    group: Mapped[Group | None] = relationship(lazy="raise", foreign_keys=[group_id])
+    via_group: Mapped[Group | None] = relationship(lazy="raise", foreign_keys=[via_group_id])
+
+    @property
+    def class_of(self) -> Group | None:
+        """The class that this is for, whether it holds the VM itself or one of its students does."""
+        return self.group or self.via_group
 
 
 class LoginSession(Base):
@@ -232,97 +238,6 @@ class LoginSession(Base):
     user_agent: Mapped[str] = mapped_column(String(255), default="")
 
     user: Mapped[User] = relationship(lazy="raise")
-
-
-class TotpDevice(Base):
-    """An authenticator app; the secret is stored encrypted."""
-
-    __tablename__ = "totp_devices"
-    __table_args__ = NEVER_REUSED
-
-    id: Mapped[Id]
-    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
-    name: Mapped[str] = mapped_column(String(64), default="")
-    secret: Mapped[str] = mapped_column(String(255))
-    last_step: Mapped[int | None]  # the newest time step used; it and older ones are refused
-    confirmed_at: Mapped[datetime | None]
-    created_at: Mapped[Created]
-
-
-class RecoveryCode(Base):
-    """One of ten codes for the day the phone is gone; hashed, used once."""
-
-    __tablename__ = "recovery_codes"
-    __table_args__ = NEVER_REUSED
-
-    id: Mapped[Id]
-    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
-    code_hash: Mapped[str] = mapped_column(String(64))
-    used_at: Mapped[datetime | None]
-    created_at: Mapped[Created]
-
-
-class WebauthnCredential(Base):
-    """A passkey or security key, as a second factor."""
-
-    __tablename__ = "webauthn_credentials"
-    __table_args__ = NEVER_REUSED
-
-    id: Mapped[Id]
-    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
-    name: Mapped[str] = mapped_column(String(64), default="")
-    credential_id: Mapped[str] = mapped_column(String(1400), unique=True)  # base64url of at most 1023 bytes
-    public_key: Mapped[str] = mapped_column(Text)  # COSE, base64url
-    sign_count: Mapped[int] = mapped_column(BigInteger, default=0)  # 32 bits without a sign
-    transports: Mapped[str] = mapped_column(String(255), default="")
-    created_at: Mapped[Created]
-    last_used_at: Mapped[datetime | None]
-
-
-class RememberedDevice(Base):
-    """A browser in which the second factor is not asked for, for some days; revocable."""
-
-    __tablename__ = "remembered_devices"
-    __table_args__ = NEVER_REUSED
-
-    id: Mapped[Id]
-    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
-    token_hash: Mapped[str] = mapped_column(String(64), unique=True)  # hex SHA-256
-    name: Mapped[str] = mapped_column(String(255), default="")
-    created_at: Mapped[Created]
-    expires_at: Mapped[datetime] = mapped_column(index=True)
-    last_used_at: Mapped[datetime | None]
-
-
-class AttemptScope(enum.StrEnum):
-    """What failed sign-ins are counted by."""
-
-    ACCOUNT = "account"
-    ADDRESS = "address"
-
-
-class SignInAttempt(Base):
-    """Failed sign-ins with one name or from one address, and until when the next one is refused unasked."""
-
-    __tablename__ = "sign_in_attempts"
-    __table_args__ = (UniqueConstraint("scope", "key"), NEVER_REUSED)
-
-    id: Mapped[Id]
-    scope: Mapped[AttemptScope] = mapped_column(_enum(AttemptScope, "scope"))
-    key: Mapped[str] = mapped_column(String(64))  # hex SHA-256: what failed may be a password in the wrong field
-    failures: Mapped[int] = mapped_column(default=0)
-    last_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utcnow, index=True)
-    blocked_until: Mapped[datetime | None]
-
-
-class KnownAddress(Base):
-    """Where a user has signed in from before: others' guesses do not make them wait there."""
-
-    __tablename__ = "known_addresses"
-
-    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
-    address: Mapped[str] = mapped_column(String(45), primary_key=True)
-    last_success_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utcnow, index=True)
 
 
 class ConsoleSession(Base):
@@ -358,6 +273,20 @@ class AuditEvent(Base):
     object: Mapped[str] = mapped_column(String(320), default="")
     detail: Mapped[str] = mapped_column(String(1024), default="")
     address: Mapped[str] = mapped_column(String(45), default="")
+
+
+class BulkChange(Base):
+    """Many changes made in one go, with what takes them back; ``undo`` is JSON of db/bulk.py's own."""
+
+    __tablename__ = "bulk_changes"
+    __table_args__ = NEVER_REUSED
+
+    id: Mapped[Id]
+    at: Mapped[datetime] = mapped_column(UtcDateTime, default=utcnow, index=True)
+    actor_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"), index=True)
+    title: Mapped[str] = mapped_column(String(255))
+    undo: Mapped[str] = mapped_column(Text)
+    undone_at: Mapped[datetime | None]
 
 
 class AccessEpoch(Base):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from cyberlab.db.errors import Conflict
-from cyberlab.db.models import Base
+from cyberlab.db.errors import Conflict, Stale
+from cyberlab.db.models import Assignment, Base, Group, User, Vm
 
 M = TypeVar("M", bound=Base)
+Edited = User | Group | Vm | Assignment
 MAX_ID = 2**31 - 1
 
 
@@ -30,3 +32,20 @@ def add(s: Session, row: Base, conflict: Conflict) -> None:
             s.flush()
     except IntegrityError as error:
         raise conflict from error
+
+
+def edit(s: Session, row: Edited, version: int | None) -> None:
+    """Begin a change of ``row`` by a form that showed its ``version``; raise Stale if that is no longer the newest.
+
+    ``version``: None changes whatever is there now (a script, a shell command). Asked of the database in the
+    statement that counts on, so that of two who save in the same moment one is told.
+    """
+    model = type(row)
+    counted = update(model).where(model.id == row.id).values(version=model.version + 1)
+    if version is not None:
+        counted = counted.where(model.version == version)
+    s.flush()
+    done = s.execute(counted.execution_options(access_epoch=False, synchronize_session=False).returning(model.version))
+    if done.first() is None:
+        raise Stale
+    s.refresh(row, ["version"])

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlencode
 
+from tornado import locale
+
 from cyberlab.auth.access import NO_FACTS, AccessFacts, Action, may
 from cyberlab.auth.login import Visit
 from cyberlab.db.audit import Actor
 from cyberlab.db.logins import Login
 from cyberlab.db.models import Role, Vm
+from cyberlab.handlers import languages
 from cyberlab.handlers.common import CommonHandler
 from cyberlab.handlers.explanations import (
     NO_SUCH_MACHINE,
@@ -138,6 +141,12 @@ class BaseHandler(CommonHandler):
         return {"path": "/", "httponly": True, "secure": self.portal.config.secure, "samesite": "Lax"}
 
     # What pages show.
+
+    def get_user_locale(self) -> locale.Locale | None:
+        """The user's own choice, else the browser's cookie from the sign-in page; None: what the browser asks for."""
+        own = languages.known(getattr(self.login, "language", ""))
+        code = own or languages.known(self.get_cookie(self.cookie_name(languages.COOKIE)))
+        return locale.get(code) if code else None
 
     def notify(self, text: str) -> None:
         """Show ``text`` on top of the next page; signed, so that nobody else can put words there."""

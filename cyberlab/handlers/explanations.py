@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tornado.web import HTTPError
@@ -18,6 +19,10 @@ class Explanation:
     title: str
     meaning: str
     advice: str
+
+    def translated(self, translate: Callable[[str], str]) -> Explanation:
+        """The same in another language."""
+        return Explanation(translate(self.title), translate(self.meaning), translate(self.advice))
 
 
 class Refusal(HTTPError):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from urllib.parse import quote, urlencode
 
 from cyberlab import problems
 from cyberlab.blocking import BlockingPool
 from cyberlab.problems import Problem
 from cyberlab.proxmox import cookies, tls
+from cyberlab.proxmox.authority import AuthorityCache
 from cyberlab.proxmox.cookies import CookieCache, settings_problems
 from cyberlab.proxmox.flight import Flight
 from cyberlab.proxmox.inventory import Inventory, InventoryCache
@@ -39,6 +41,7 @@ class Cluster:
         self.pvesh = Pvesh(self.ssh, settings.pvesh_timeout)
         self._cookies = CookieCache(self._fetch_cookie)
         self._inventory = InventoryCache(self.pvesh.resources)
+        self._authority = AuthorityCache(self._fetch_authority)
         self._trusts: dict[tuple[str, tuple[str, ...]], Trust] = {}  # by CA and names of nodes
         self._trust_flights: dict[tuple[str, tuple[str, ...]], Flight[Trust]] = {}
         self._files = BlockingPool(f"tls-{settings.cluster}", 1)
@@ -150,6 +153,12 @@ class Cluster:
         """Open a port for one console: single use, ten seconds."""
         return await self.pvesh.vncproxy(node, kind, vmid)
 
+    async def terminal_ticket(self, node: str, kind: str, vmid: int) -> ConsoleTicket:
+        """The same for one terminal."""
+        # The CA first, as termproxy does not tell it: from the ticket on, Proxmox waits ten seconds.
+        ca = await self._authority.get()
+        return replace(await self.pvesh.termproxy(node, kind, vmid), certificate=ca)
+
     @staticmethod
     def websocket_path(node: str, kind: str, vmid: int, ticket: ConsoleTicket) -> str:
         """Path and query of the console's websocket; tickets contain +, / and =, passwords anything printable."""
@@ -184,6 +193,12 @@ class Cluster:
         certificates, nodes = await asyncio.gather(self.pvesh.certificates(), self.pvesh.nodes())
         return await self._trust(certificates.ca, tuple(nodes))
 
+    async def _fetch_authority(self) -> str:
+        settings = self.settings
+        if settings.tls_fingerprint or settings.tls_insecure_skip_verify or settings.tls_ca_file is not None:
+            return ""  # what to trust has been said
+        return (await self.pvesh.certificates()).ca
+
     async def _trust(self, ca: str, nodes: tuple[str, ...]) -> Trust:
         key = (ca, nodes)
         known = self._trusts.get(key)
@@ -209,6 +224,7 @@ class Cluster:
         """End what is in flight and the SSH connections (blocking; called from the loop)."""
         self._cookies.close()
         self._inventory.close()
+        self._authority.close()
         for flight in list(self._trust_flights.values()):
             flight.close()
         self.ssh.close()

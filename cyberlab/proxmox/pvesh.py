@@ -10,7 +10,7 @@ import json
 import logging
 import re
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cyberlab import problems
@@ -109,7 +109,7 @@ class VmStatus:
 
 @dataclass(frozen=True, slots=True)
 class ConsoleTicket:
-    """What vncproxy gave: good for one connection within ten seconds; nothing of it prints but the address."""
+    """What vncproxy or termproxy gave: good for one connection within ten seconds; only the address of it prints."""
 
     node_host: str  # the node on which pvesh ran: the port is open there, whatever node the VM is on
     port: int
@@ -187,7 +187,7 @@ class Pvesh:
         )
 
     async def vncproxy(self, node: str, kind: str, vmid: int) -> ConsoleTicket:
-        """Open a console's port (PVE/API2/Qemu.pm, vncproxy). Containers cannot: their call never returns in time."""
+        """Open a console's port (PVE/API2/Qemu.pm, vncproxy); a container's call never returns in time."""
         if kind != "qemu":
             raise Problem(problems.VM_KIND_UNSUPPORTED, f"{kind}/{vmid}")
         # Without websocket=1 QEMU would listen on all interfaces.
@@ -195,6 +195,11 @@ class Pvesh:
             await self.call("create", f"{vm_path(node, kind, vmid)}/vncproxy", {"websocket": "1"}, subject=node)
         )
         return console_ticket(row)
+
+    async def termproxy(self, node: str, kind: str, vmid: int) -> ConsoleTicket:
+        """Open a terminal's port (PVE/API2/LXC.pm and Qemu.pm, termproxy): no password, no certificate."""
+        row = _dict(await self.call("create", f"{vm_path(node, kind, vmid)}/termproxy", subject=node))
+        return replace(console_ticket(row), password="")
 
     async def power(self, node: str, kind: str, vmid: int, action: str, *, timeout: float) -> Upid:
         """One of POWER; pvesh waits for the task, whose status tells how it was. ``timeout``: seconds."""
@@ -265,7 +270,7 @@ def vm_path(node: str, kind: str, vmid: int) -> str:
 
 
 def console_ticket(row: dict[str, Any]) -> ConsoleTicket:
-    """A ticket from vncproxy's answer, in the format of before and of after April 2026.
+    """A ticket from the answer of vncproxy or termproxy, in the format of before and of after April 2026.
 
     The password is a field of its own today; before, the ticket itself served, of which RFB uses eight characters.
     """
@@ -275,7 +280,7 @@ def console_ticket(row: dict[str, Any]) -> ConsoleTicket:
     except (KeyError, TypeError, ValueError):
         port = 0
     if not isinstance(ticket, str) or not ticket or not isinstance(user, str) or not 5900 <= port <= 5999:
-        raise Problem(problems.PVESH_FAILED, "vncproxy answered without ticket, user or port")
+        raise Problem(problems.PVESH_FAILED, "no ticket, user or port in the answer")
     password = row.get("password")
     return ConsoleTicket(
         node_host=Upid.parse(row.get("upid")).node,

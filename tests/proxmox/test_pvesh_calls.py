@@ -108,6 +108,16 @@ async def test_a_container_is_not_even_asked(pvesh: Pvesh, sshd: Sshd) -> None:
     assert not (sshd.folder / "pvesh.log").exists()
 
 
+@pytest.mark.parametrize(("kind", "vmid"), [("lxc", 300), ("qemu", 102)])
+@pytest.mark.gen_test(timeout=30)
+async def test_termproxy(pvesh: Pvesh, sshd: Sshd, kind: str, vmid: int) -> None:
+    ticket = await pvesh.termproxy("pve1", kind, vmid)
+    assert (ticket.node_host, ticket.user, ticket.password, ticket.certificate) == ("pve1", "root@pam", "", "")
+    assert 5900 <= ticket.port <= 5999
+    assert ticket.ticket.startswith("PVEVNC:")
+    assert argvs(sshd)[0] == ["create", f"/nodes/pve1/{kind}/{vmid}/termproxy", "--output-format", "json"]
+
+
 @pytest.mark.gen_test(timeout=30)
 async def test_a_task_that_failed_exits_with_zero(pvesh: Pvesh) -> None:
     upid = await pvesh.power("pve1", "qemu", 104, "start", timeout=10.0)
