@@ -128,7 +128,7 @@ TASK_UNSEEN = _advice(
     "Look at the machine's state before you try again: it may have been begun late.",
     "pvesh was started on the node, but no task of it showed up in the node's list within 25 s: load on the node, no "
     "quorum, or pvesh ended before it made one.",
-    "Look at the task log of the VM's node; run the same call there as root: pvesh create /nodes/NODE/qemu/VMID/…",
+    "Look at the task log of the VM's node; run the same call there as root, and act on what it says.",
 )
 NO_FREE_PORT = _advice(
     "no-free-port",
