@@ -78,7 +78,8 @@ def make_parser() -> argparse.ArgumentParser:
         "test the way to the configured cluster, step by step",
         "Take the way to a console of the configured cluster, step by step: SSH, pvesh, inventory, auth cookie, VM, "
         "ticket, TLS, websocket, VNC sign-in, screen, first pixels. Says of each step whether it held and how long it "
-        "took, and of one that failed the cause and how to mend it; docs/troubleshooting.md has more on each. Changes "
+        "took, and of one that failed the cause and how to mend it; docs/troubleshooting.md has more on each. Then "
+        "looks at each way to sign in that AUTH_CONFIG names, also where no cluster could be tried. Changes "
         "nothing on the cluster, types nothing into the VM, and prints no secret. Exit status: 0 all held, 1 a step "
         "failed, 2 the settings cannot be used.",
     )
@@ -98,6 +99,12 @@ def make_parser() -> argparse.ArgumentParser:
         "--demo",
         action="store_true",
         help="check the simulated cluster of the demo that runs (also done when no cluster is configured)",
+    )
+    check.add_argument(
+        "--sign-in", action="store_true", help="look at the ways to sign in (AUTH_CONFIG) alone, and at no cluster"
+    )
+    check.add_argument(
+        "--user", metavar="NAME", default="", help="whose entry and groups to look up in the directories"
     )
     check.add_argument("--json", action="store_true", help="print a list of the steps for programs")
     command(
@@ -164,8 +171,11 @@ def _demo(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> int:
     from cyberlab import cli_check, cli_demo
 
+    if arguments.sign_in:
+        return cli_check.run_sign_in(as_json=arguments.json, person=arguments.user)
     load = cli_demo.load_for_check if arguments.demo else _configured_or_demo
-    return cli_check.run(load, arguments.vm or arguments.named, as_json=arguments.json)
+    vm = arguments.vm or arguments.named
+    return cli_check.run(load, vm, as_json=arguments.json, person=arguments.user)
 
 
 def _configured_or_demo() -> Configuration:

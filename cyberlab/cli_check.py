@@ -10,7 +10,8 @@ import contextlib
 import time
 from collections.abc import Callable
 
-from cyberlab import problems
+from cyberlab import problems, settings
+from cyberlab.cli_check_auth import check_sign_in
 from cyberlab.cli_check_report import FAILED, HELD, SKIPPED, Outcome, Report, count, report_for
 from cyberlab.cli_check_steps import STEPS, Step, Walk
 from cyberlab.cli_common import CommandError
@@ -69,10 +70,17 @@ async def _explained(walk: Walk, problem: Problem) -> Problem:
     return problem
 
 
-def run(load: Callable[[], Configuration], vm: tuple[str, int] | None = None, *, as_json: bool = False) -> int:
-    """Check the configured clusters, or the one of ``vm``; return the exit status.
+def run(
+    load: Callable[[], Configuration],
+    vm: tuple[str, int] | None = None,
+    *,
+    as_json: bool = False,
+    person: str = "",
+) -> int:
+    """Check the configured clusters, or the one of ``vm``, and the ways to sign in; return the exit status.
 
-    0: every step held, 1: one failed, 2: the settings cannot be used. Raises CommandError for an unknown cluster.
+    ``person``: whom to look up in directories. 0: every step held, 1: one failed, 2: the settings cannot be used.
+    Raises CommandError for an unknown cluster.
     """
     report = report_for(as_json)
     begun = time.monotonic()
@@ -83,7 +91,9 @@ def run(load: Callable[[], Configuration], vm: tuple[str, int] | None = None, *,
         report.done(Outcome("", "settings", FAILED, 0, found, more="docs/settings.md"))
         for step in STEPS:
             report.done(Outcome("", step.name, SKIPPED))
-        report.end("Nothing was tried: the settings come first.")
+        with contextlib.suppress(SettingsError):  # said already
+            check_sign_in(settings.load_portal(), report, person)
+        report.end("No cluster was tried: the settings come first.")
         return 2
     clusters = configuration.clusters
     if vm is not None and not (clusters := tuple(known for known in clusters if known.cluster == vm[0])):
@@ -98,7 +108,19 @@ def run(load: Callable[[], Configuration], vm: tuple[str, int] | None = None, *,
         )
         report.done(outcomes[-1])
         outcomes += asyncio.run(_check(cluster, configuration, vm, report))
-    report.end(_summary(outcomes))
+    outcomes += check_sign_in(configuration.portal, report, person)
+    report.end(_summary(outcomes, ": consoles open"))
+    return 1 if any(outcome.state == FAILED for outcome in outcomes) else 0
+
+
+def run_sign_in(*, as_json: bool = False, person: str = "") -> int:
+    """Check the ways to sign in alone, without any cluster; return the exit status as run() does.
+
+    Raises SettingsError.
+    """
+    report = report_for(as_json)
+    outcomes = check_sign_in(settings.load_portal(), report, person)
+    report.end(_summary(outcomes, "") if outcomes else "Local accounts alone: there is nothing to reach.")
     return 1 if any(outcome.state == FAILED for outcome in outcomes) else 0
 
 
@@ -113,10 +135,11 @@ async def _check(
         cluster.close()
 
 
-def _summary(outcomes: list[Outcome]) -> str:
-    failed = [outcome.step for outcome in outcomes if outcome.state == FAILED]
+def _summary(outcomes: list[Outcome], means: str) -> str:
+    failed = [outcome.name for outcome in outcomes if outcome.state == FAILED]
     if failed:
         skipped = sum(outcome.state == SKIPPED for outcome in outcomes)
-        return f"Failed: {', '.join(failed)}. Not tried, as they need what failed: {count(skipped, 'step')}."
+        words = f"Failed: {', '.join(failed)}."
+        return f"{words} Not tried, as they need what failed: {count(skipped, 'step')}." if skipped else words
     took = sum(outcome.milliseconds for outcome in outcomes)
-    return f"All {len(outcomes)} steps held, in {took} ms: consoles open."
+    return f"All {len(outcomes)} steps held, in {took} ms{means}."

@@ -27,7 +27,7 @@ _WARNING = "33"
 class Outcome:
     """How one step ended; ``said`` and ``warnings`` are lines for the admin, without secrets."""
 
-    cluster: str
+    cluster: str  # empty for what concerns no cluster
     step: str
     state: str
     milliseconds: int = 0
@@ -35,12 +35,19 @@ class Outcome:
     warnings: tuple[str, ...] = ()
     problem: Problem | None = None
     more: str = ""  # where to read on
+    backend: str = ""  # whose step it is: a way to sign in
+
+    @property
+    def name(self) -> str:
+        """What the closing words call it."""
+        return f"{self.backend} {self.step}".strip()
 
     def facts(self) -> dict[str, object]:
         """The same for JSON."""
         problem = self.problem
         return {
             "cluster": self.cluster,
+            "backend": self.backend,
             "step": self.step,
             "state": self.state,
             "milliseconds": self.milliseconds,

@@ -17,8 +17,8 @@ from cyberlab.console.upstream import Target, UpstreamLink, connect
 from cyberlab.db.models import Vm, VmKind
 from cyberlab.handlers.vm_source import VmSource
 from cyberlab.problems import Problem
+from cyberlab.proxmox.answers import Resource
 from cyberlab.proxmox.cluster import Cluster, ConsoleTicket, Inventory
-from cyberlab.proxmox.pvesh import Resource
 
 _SSH_SECONDS = 8.0
 _SPARE = 10.0  # seconds that a step has beyond the deadlines of the calls in it

@@ -122,6 +122,14 @@ PVESH_MISSING = _advice(
     "PROXMOX_SSH_USER has no pvesh, or may not run it: it works as root only.",
     "Set PROXMOX_SSH_HOST to a Proxmox VE node and PROXMOX_SSH_USER to root.",
 )
+TASK_UNSEEN = _advice(
+    "task-unseen",
+    "The lab's cluster did not begin what was asked",
+    "Look at the machine's state before you try again: it may have been begun late.",
+    "pvesh was started on the node, but no task of it showed up in the node's list within 25 s: load on the node, no "
+    "quorum, or pvesh ended before it made one.",
+    "Look at the task log of the VM's node; run the same call there as root, and act on what it says.",
+)
 NO_FREE_PORT = _advice(
     "no-free-port",
     "All console places on this host are taken",
@@ -206,6 +214,29 @@ VNC_PROTOCOL = _advice(
     ASK_ADMIN,
     "What answered is not RFB 3.8 with VNC authentication: a proxy in between, or a display that is not VNC.",
     "Set the VM's Display to Default, Standard VGA or VirtIO-GPU.",
+)
+
+# The ways to sign in, as `check` looks at them.
+SIGN_IN_UNREACHABLE = _advice(
+    "sign-in-unreachable",
+    "A way to sign in cannot be reached",
+    "Try again in a few minutes, or use another way to sign in.",
+    "The server of a sign-in backend does not answer, or what answers is not who AUTH_CONFIG names.",
+    "Compare its address and ca_file in AUTH_CONFIG; is a firewall between? The detail says how far it went.",
+)
+SIGN_IN_REFUSED = _advice(
+    "sign-in-refused",
+    "A way to sign in refuses the portal",
+    "Use another way to sign in, and tell your lab's admin.",
+    "The server of a sign-in backend answers, but does not take the portal's own account, client or address.",
+    "Compare the service account, the client or the service in AUTH_CONFIG with what is registered there.",
+)
+SIGN_IN_NOBODY = _advice(
+    "sign-in-nobody",
+    "A way to sign in does not find people",
+    "Compare your user name, or use another way to sign in.",
+    "The directory answers, but has nobody of that name where the portal looks, or hides what it has to know.",
+    "Compare base, user_filter and the attributes in AUTH_CONFIG, and what the service account may read.",
 )
 
 # Why a console that was open has ended.

@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS: dict[str, int] = {
     "settings": 0,
     "blocking": 0,
+    "phrases": 0,
     "problems": 0,
     "db": 1,
     "auth": 2,

@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 TOP = {
     ".ci",
+    ".gitattributes",
     ".gitignore",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -22,6 +23,7 @@ TOP = {
     "cyberlab",
     "deploy",
     "docs",
+    "locale",
     "migrations",
     "package-lock.json",
     "package.json",

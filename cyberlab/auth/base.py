@@ -74,6 +74,24 @@ class BackendContext:
     settings: Settings
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """How one step of a look at a backend ended (`server.py check`); ``said`` is for the admin and has no secrets.
+
+    ``step``: a word, twelve characters at most. ``server``: which of several.
+    """
+
+    step: str
+    held: bool
+    said: str
+    server: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+# A backend of either kind may also have ``check(username: str)``, which returns Findings, as an iterable or an
+# asynchronous one; ``username``: whose entry to look up, or "". It keeps to its own timeouts.
+
+
 class PasswordBackend(Protocol):
     """Checks a name and a password; blocking, runs on the auth executor."""
 

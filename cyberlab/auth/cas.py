@@ -58,10 +58,13 @@ class CasBackend:
         """Ask the server whose ticket it is; raise SignInRefused or BackendUnavailable."""
         if not secrets.compare_digest(state["state"].encode(), arguments.get("state", "").encode("utf-8", "replace")):
             raise SignInRefused("state", "the state is another one")
-        service = with_query(callback_url, {"state": state["state"]})
         ticket = arguments.get("ticket", "")
         if not ticket.startswith("ST-") or len(ticket) > LONGEST_TICKET:
             raise SignInRefused("ticket", "there is none")
+        return self._identity(await self.validate(with_query(callback_url, {"state": state["state"]}), ticket))
+
+    async def validate(self, service: str, ticket: str) -> Mapping[str, list[str]]:
+        """Ask the server about a ticket, see parse(); raise SignInRefused or BackendUnavailable."""
         url = f"{self._base}/p3/serviceValidate"
         try:
             async with asyncio.timeout(BUDGET):
@@ -70,7 +73,7 @@ class CasBackend:
             raise BackendUnavailable(f"{urlsplit(url).netloc}: no answer in {BUDGET:.0f} s") from None
         if response.code != 200:
             raise BackendUnavailable(f"{urlsplit(url).netloc}: status {response.code}")
-        return self._identity(parse(response.body))
+        return parse(response.body)
 
     async def logout_url(self, return_url: str) -> str | None:
         """Where to sign out of the CAS server too (section 2.3)."""

@@ -120,7 +120,7 @@ class LdapBackend:
             return None
         if not bound and options.groups in (Groups.SEARCH, Groups.NESTED):
             self.bind_service(link)
-        return self._identity(link, entry, self.groups(link, entry, username))
+        return self.identity(link, entry, self.groups(link, entry, username))
 
     def bind_service(self, link: Link) -> None:
         """Bind as the service account; raise LinkFailed if the directory does not take it."""
@@ -188,7 +188,8 @@ class LdapBackend:
             return ""
         return _unescaped(parts[0][1])
 
-    def _identity(self, link: Link, entry: Entry, groups: frozenset[str]) -> Identity:
+    def identity(self, link: Link, entry: Entry, groups: frozenset[str]) -> Identity:
+        """What the directory asserts; raise LinkFailed where it lacks what people are known by."""
         options = self.options
         dn, attributes = entry
         subject = _subject(attributes.get(options.subject_from.casefold(), []))

@@ -15,6 +15,7 @@ from urllib.parse import quote_plus
 from joserfc import jwt
 from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet
+from tornado.httpclient import HTTPResponse
 
 from cyberlab.auth.base import BackendContext, BackendUnavailable, Identity, RedirectStart, SignInRefused
 from cyberlab.auth.oidc_options import OidcOptions
@@ -30,7 +31,7 @@ BUDGET = 15.0  # seconds for everything that a callback asks the issuer
 
 
 @dataclass(frozen=True, slots=True)
-class _Metadata:
+class Metadata:
     """What discovery says (OpenID Connect Discovery 1.0, section 3), and when."""
 
     authorization: str
@@ -40,6 +41,8 @@ class _Metadata:
     end_session: str
     sends_issuer: bool
     by_form: bool
+    claims: frozenset[str]  # that it says it has; many say nothing
+    scopes: frozenset[str]
     read_at: float
 
 
@@ -51,14 +54,14 @@ class OidcBackend:
         self.name = name
         self.label = options.label or name
         self.options = options
-        self._remote = Remote(options.ca_file)
-        self._metadata: _Metadata | None = None
+        self.remote = Remote(options.ca_file)
+        self._metadata: Metadata | None = None
         self._keys: KeySet | None = None
         self._lock = asyncio.Lock()
 
     async def begin(self, callback_url: str) -> RedirectStart:
         """Return the issuer's address to go to; raise BackendUnavailable."""
-        metadata = await self._discover()
+        metadata = await self.discover()
         state = {name: secrets.token_urlsafe(32) for name in ("state", "nonce", "verifier")}
         challenge = hashlib.sha256(state["verifier"].encode()).digest()
         arguments = {
@@ -79,13 +82,16 @@ class OidcBackend:
             raise SignInRefused("state", "the state is another one")
         try:
             async with asyncio.timeout(BUDGET):
-                metadata = await self._discover()
+                metadata = await self.discover()
                 self._check_issuer(metadata, arguments)
                 if "error" in arguments:
                     raise SignInRefused("denied", f"the issuer says {_plain(arguments['error'])}")
                 if not arguments.get("code"):
                     raise SignInRefused("code", "there is no code")
-                answer = await self._exchange(metadata, callback_url, arguments["code"], state["verifier"])
+                response = await self.exchange(metadata, callback_url, arguments["code"], state["verifier"])
+                if 400 <= response.code < 500:
+                    raise SignInRefused("code", f"the issuer refuses the code, status {response.code}")
+                answer = json_object(response)
                 claims = await self._verify(metadata, answer.get("id_token"), state["nonce"])
                 claims = await self._complete(metadata, claims, answer.get("access_token"))
         except TimeoutError:
@@ -94,7 +100,7 @@ class OidcBackend:
 
     async def logout_url(self, return_url: str) -> str | None:
         """Where to sign out of the issuer too (RP-Initiated Logout 1.0); None: it has no such page."""
-        metadata = await self._discover()
+        metadata = await self.discover()
         if not metadata.end_session:
             return None
         arguments = {"client_id": self.options.client_id, "post_logout_redirect_uri": return_url}
@@ -102,18 +108,19 @@ class OidcBackend:
 
     def close(self) -> None:
         """Let go of the connections."""
-        self._remote.close()
+        self.remote.close()
 
-    async def _discover(self) -> _Metadata:
+    async def discover(self) -> Metadata:
+        """What the issuer says of itself, kept for an hour; raise BackendUnavailable."""
         async with self._lock:
             known = self._metadata
             if known is None or time.monotonic() - known.read_at > METADATA_AGE:
                 url = f"{self.options.issuer.rstrip('/')}/.well-known/openid-configuration"
-                known = self._read(json_object(await self._remote.get(url)))
+                known = self._read(json_object(await self.remote.get(url)))
                 self._metadata, self._keys = known, None
             return known
 
-    def _read(self, content: dict[str, Any]) -> _Metadata:
+    def _read(self, content: dict[str, Any]) -> Metadata:
         # Section 4.3: it must be exactly what was asked for, or another issuer's answers would count as this one's.
         if content.get("issuer") != self.options.issuer:
             raise BackendUnavailable(f"{self.options.issuer} calls itself {_plain(content.get('issuer'))}")
@@ -128,7 +135,7 @@ class OidcBackend:
                 raise BackendUnavailable(f"{self.options.issuer}: its {name} is missing or not https") from None
 
         methods = content.get("token_endpoint_auth_methods_supported")
-        return _Metadata(
+        return Metadata(
             authorization=endpoint("authorization_endpoint"),
             token=endpoint("token_endpoint"),
             keys=endpoint("jwks_uri"),
@@ -136,16 +143,19 @@ class OidcBackend:
             end_session=endpoint("end_session_endpoint", optional=True),
             sends_issuer=content.get("authorization_response_iss_parameter_supported") is True,
             by_form=isinstance(methods, list) and "client_secret_basic" not in methods,
+            claims=_words(content.get("claims_supported")),
+            scopes=_words(content.get("scopes_supported")),
             read_at=time.monotonic(),
         )
 
-    def _check_issuer(self, metadata: _Metadata, arguments: Mapping[str, str]) -> None:
+    def _check_issuer(self, metadata: Metadata, arguments: Mapping[str, str]) -> None:
         """RFC 9207, section 2.4: the answer to one issuer's question may not come from another."""
         issuer = arguments.get("iss")
         if (issuer is None and metadata.sends_issuer) or (issuer is not None and issuer != self.options.issuer):
             raise SignInRefused("issuer", f"it comes from {_plain(issuer)}")
 
-    async def _exchange(self, metadata: _Metadata, callback_url: str, code: str, verifier: str) -> dict[str, Any]:
+    async def exchange(self, metadata: Metadata, callback_url: str, code: str, verifier: str) -> HTTPResponse:
+        """Show the code at the token endpoint; return the answer. Raise BackendUnavailable."""
         form = {
             "grant_type": "authorization_code",
             "code": code,
@@ -162,12 +172,9 @@ class OidcBackend:
             form["client_id"] = self.options.client_id
             if secret:
                 form["client_secret"] = secret
-        response = await self._remote.post(metadata.token, form, headers)
-        if 400 <= response.code < 500:
-            raise SignInRefused("code", f"the issuer refuses the code, status {response.code}")
-        return json_object(response)
+        return await self.remote.post(metadata.token, form, headers)
 
-    async def _verify(self, metadata: _Metadata, token: object, nonce: str) -> dict[str, Any]:
+    async def _verify(self, metadata: Metadata, token: object, nonce: str) -> dict[str, Any]:
         """The claims of an ID token that is the issuer's, for us, in force, and the answer to our question."""
         if not isinstance(token, str):
             raise SignInRefused("id-token", "there is no ID token")
@@ -193,29 +200,32 @@ class OidcBackend:
             raise SignInRefused("id-token", "it was issued to another party")
         return claims
 
-    async def _decode(self, metadata: _Metadata, token: str) -> dict[str, Any]:
+    async def _decode(self, metadata: Metadata, token: str) -> dict[str, Any]:
         keys = self._keys
         if keys is not None:
             try:
                 return dict(jwt.decode(token, keys, algorithms=ALGORITHMS).claims)
             except InvalidKeyIdError:
                 pass  # the issuer may have changed its keys since
-        content = json_object(await self._remote.get(metadata.keys))
-        try:
-            keys = KeySet.import_key_set(content)  # type: ignore[arg-type]
-        except (JoseError, ValueError, KeyError, TypeError):
-            raise BackendUnavailable(f"{self.options.issuer}: its keys cannot be read") from None
-        self._keys = keys
+        self._keys = keys = await self.read_keys(metadata)
         return dict(jwt.decode(token, keys, algorithms=ALGORITHMS).claims)
 
-    async def _complete(self, metadata: _Metadata, claims: dict[str, Any], token: object) -> dict[str, Any]:
+    async def read_keys(self, metadata: Metadata) -> KeySet:
+        """The keys that the issuer signs with; raise BackendUnavailable."""
+        content = json_object(await self.remote.get(metadata.keys))
+        try:
+            return KeySet.import_key_set(content)  # type: ignore[arg-type]
+        except (JoseError, ValueError, KeyError, TypeError):
+            raise BackendUnavailable(f"{self.options.issuer}: its keys cannot be read") from None
+
+    async def _complete(self, metadata: Metadata, claims: dict[str, Any], token: object) -> dict[str, Any]:
         """Ask userinfo for what the ID token does not say."""
         options = self.options
         wanted = (options.username_claim, options.name_claim, options.mail_claim, *options.groups_claims)
         missing = any(_claim(claims, name) is None for name in wanted)
         if not missing or not metadata.userinfo or not isinstance(token, str):
             return claims
-        more = json_object(await self._remote.get(metadata.userinfo, token=token))
+        more = json_object(await self.remote.get(metadata.userinfo, token=token))
         if more.get("sub") != claims["sub"]:  # section 5.3.2
             raise SignInRefused("userinfo", "it is about somebody else")
         return more | claims
@@ -251,6 +261,10 @@ def _claim(claims: Mapping[str, Any], name: str) -> Any:
 def _text(claims: Mapping[str, Any], name: str) -> str:
     value = _claim(claims, name)
     return value if isinstance(value, str) else ""
+
+
+def _words(value: object) -> frozenset[str]:
+    return frozenset(word for word in value if isinstance(word, str)) if isinstance(value, list) else frozenset()
 
 
 def _plain(value: object) -> str:

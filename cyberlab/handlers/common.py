@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from tornado.web import HTTPError, RequestHandler
 
 from cyberlab.db.errors import NotFound
+from cyberlab.handlers import languages
 from cyberlab.handlers.address import client_address
 from cyberlab.handlers.explanations import FORM_EXPIRED, UNAVAILABLE, Refusal, explain, status_of
 from cyberlab.handlers.forms import moment_text
@@ -82,9 +83,14 @@ class CommonHandler(RequestHandler):
             self.portal.proxies,
         )
 
+    def translate(self, text: str, plural: str | None = None, /, **values: Any) -> str:
+        """A text in the reader's language, with its placeholders filled (``%(name)s``); templates call it ``_``."""
+        return languages.translate(self.locale, text, plural, **values)
+
     def get_template_namespace(self) -> dict[str, Any]:
         """What every template may use."""
         return super().get_template_namespace() | {
+            "_": self.translate,
             "login": None,
             "notice": "",
             "navigation": (),
@@ -113,7 +119,7 @@ class CommonHandler(RequestHandler):
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Say what happened, what it means and what to do, as JSON, page or text; never a traceback."""
-        explanation = explain(status_code, (kwargs.get("exc_info") or (None, None))[1])
+        explanation = explain(status_code, (kwargs.get("exc_info") or (None, None))[1]).translated(self.translate)
         if self.answers_json:
             self.send_json(
                 {

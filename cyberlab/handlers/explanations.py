@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tornado.web import HTTPError
@@ -18,6 +19,10 @@ class Explanation:
     title: str
     meaning: str
     advice: str
+
+    def translated(self, translate: Callable[[str], str]) -> Explanation:
+        """The same in another language."""
+        return Explanation(translate(self.title), translate(self.meaning), translate(self.advice))
 
 
 class Refusal(HTTPError):
@@ -43,6 +48,16 @@ NOT_YOUR_MACHINE = Explanation(
     "This machine is not assigned to you",
     "You cannot open it: it was given to somebody else, or your time with it is over.",
     "Ask your teacher if you need it.",
+)
+NO_SUCH_CLASS = Explanation(
+    "There is no such class",
+    "It was removed from the portal, or the address is mistyped.",
+    "Go back to your classes and open it from there.",
+)
+NOT_YOUR_CLASS = Explanation(
+    "This is not a class of yours",
+    "You do not teach it, or it was archived at the end of the term.",
+    "Ask your lab's admin if you should.",
 )
 GONE = Explanation(
     "This no longer exists",

@@ -20,6 +20,7 @@ from cyberlab.handlers import (
     console,
     factors,
     files,
+    languages,
     login,
     sso,
     student,
@@ -102,6 +103,7 @@ def routes(portal: Portal) -> list[URLSpec]:
 
 def make_application(portal: Portal) -> Application:
     """The Tornado application: the routes and what all of them share."""
+    languages.load()
     origin = urlsplit(portal.config.public_url)
     secure = portal.config.secure
     return Application(
