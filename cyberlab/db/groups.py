@@ -89,9 +89,9 @@ def counts(s: Session, group_ids: Collection[int]) -> dict[int, Counts]:
         found[group_id]["teachers" if role == MembershipRole.TEACHER else "students"] = number
     for column in (Assignment.group_id, Assignment.via_group_id):
         machines = select(column, func.count(Assignment.vm_id.distinct())).where(column.in_(group_ids)).group_by(column)
-        for group_id, number in s.execute(machines):
-            if group_id is not None:
-                found[group_id]["machines"] = found[group_id].get("machines", 0) + number
+        for holder, number in s.execute(machines):
+            if holder is not None:
+                found[holder]["machines"] = found[holder].get("machines", 0) + number
     return {group_id: Counts(**numbers) for group_id, numbers in found.items()}
 
 

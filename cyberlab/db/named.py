@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from cyberlab.db.models import User
@@ -38,10 +38,9 @@ def people(s: Session, names: Collection[str]) -> tuple[list[User], dict[str, Ph
         for user in s.scalars(select(User).where(User.username.in_(some))):
             by_name.setdefault(user.username, []).append(user)
     by_mail: dict[str, list[User]] = {}
-    mails = {name.casefold() for name in names if "@" in name} | {name for name in names if "@" in name}
-    for some in chunks(mails, _AT_ONCE):
-        for user in s.scalars(select(User).where(User.email.in_(some))):
-            by_mail.setdefault((user.email or "").casefold(), []).append(user)
+    for some in chunks({name.lower() for name in names if "@" in name}, _AT_ONCE):
+        for user in s.scalars(select(User).where(func.lower(User.email).in_(some))):
+            by_mail.setdefault((user.email or "").lower(), []).append(user)
     found: list[User] = []
     problems: dict[str, Phrase] = {}
     for name, spelling in wanted.items():
@@ -49,7 +48,7 @@ def people(s: Session, names: Collection[str]) -> tuple[list[User], dict[str, Ph
         if not users and name in parted:
             backend, _, rest = parted[name]
             users = [user for user in by_name.get(rest, []) if user.backend == backend]
-        users = users or by_mail.get(name.casefold(), [])
+        users = users or by_mail.get(name.lower(), [])
         if len(users) == 1:
             found.append(users[0])
         elif users:
