@@ -86,7 +86,7 @@ async def test_unknown_names_add_nobody_and_stay_in_the_form(client: Client, wor
     for names in ("", " ,; "):
         assert (await client.ask(path, "admin", form={"names": names, "role": "student"})).code == 422
     many = " ".join(f"n{number}" for number in range(2001))
-    assert "at most 2000 names" in text(await client.ask(path, "admin", form={"names": many, "role": "student"}))
+    assert "At most 2000 names" in text(await client.ask(path, "admin", form={"names": many, "role": "student"}))
 
 
 @pytest.mark.gen_test
