@@ -221,7 +221,7 @@ class Api:
                 status = "Failed to run vncproxy."
                 await asyncio.sleep(self._options.stopped_close)
                 return
-            relay = Relay(client, guest, self._options)
+            relay = Relay(client, guest, self._options, terminal=not slot.password)
             self.consoles.add(relay)
             try:
                 await relay.run()

@@ -27,6 +27,7 @@ from cyberlab.simulator.remote import Remote
 from cyberlab.simulator.sshd import USER, Sshd
 from cyberlab.simulator.state import ClusterState, Vm, demo_cluster
 from cyberlab.simulator.tasks import Tasks
+from cyberlab.simulator.termproxy import Terminals
 from cyberlab.simulator.tickets import Tickets
 from cyberlab.simulator.vncproxy import Consoles
 
@@ -98,8 +99,9 @@ class SimulatedCluster:
         host_key = ed25519_key(self.folder / "ssh_host_ed25519_key")
         client_key = ed25519_key(self.key_path)
         (self.folder / "authorized_keys").write_text(public_line(client_key) + "\n")
-        self.consoles = Consoles(self.state, self.options, self.tasks, self.guests)
-        self.power = Power(self.options, self.tasks, self.guests)
+        self.terminals = Terminals(self.state, self.options, self.tickets)
+        self.consoles = Consoles(self.state, self.options, self.tasks, self.guests, self.terminals)
+        self.power = Power(self.options, self.tasks, self.guests, self.terminals.hang_up)
         calls = Calls(self.state, self.options, self.tasks, self.tickets, self.consoles, self.power, certificates)
         routes = calls.routes()
         self.pvesh = Pvesh(self.state, self.options, routes)
@@ -107,7 +109,9 @@ class SimulatedCluster:
         self.sshd = Sshd(self.folder / "ssh_host_ed25519_key", self.key_path, self.commands, self.options)
         self.api = Api(self.state, self.options, self.tickets, self.consoles, certificates, routes)
         self.remote = Remote(self._run_folder / "node.sock", self.bin_folder, self.commands)
-        self._services = [self.sshd, self.api, self.remote, self.commands, self.power, self.consoles]
+        self._services = [
+            self.sshd, self.api, self.remote, self.commands, self.power, self.consoles, self.terminals
+        ]  # fmt: skip
         for vm in self.state.vms.values():
             self._plug(vm)
         await self.sshd.start(self._ports[0])
