@@ -10,6 +10,7 @@ from tornado.web import Application
 
 from cyberlab.handlers import (
     account,
+    account_confirm,
     account_factors,
     account_logins,
     admin,
@@ -53,6 +54,8 @@ def routes(portal: Portal) -> list[URLSpec]:
         ("/account", account.AccountHandler),
         ("/account/password", account.PasswordHandler),
         ("/account/totp", account_factors.AppHandler),
+        ("/account/confirm", account_confirm.ConfirmHandler),
+        ("/account/confirm/passkey", account_confirm.PasskeyConfirmHandler),
         ("/account/totp/picture", account_factors.PictureHandler),
         (f"/account/totp/{ID}/remove", account_factors.RemoveAppHandler),
         ("/account/passkeys", account_factors.PasskeyHandler),
