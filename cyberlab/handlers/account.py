@@ -38,7 +38,9 @@ class AccountPage(BaseHandler):
     def confirm(self, *, title: str, text: str, button: str, status: int = 200, problem: str = "") -> None:
         """Ask first."""
         self.set_status(status)
-        self.render("account/confirm.html", title=title, text=text, button=button, back=HERE, problem=problem)
+        words = {"title": title, "text": text, "button": button, "problem": problem}
+        shown = {name: self.translate(text) for name, text in words.items()}
+        self.render("account/confirm.html", back=HERE, **shown)
 
 
 @signed_in

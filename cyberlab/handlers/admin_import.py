@@ -19,6 +19,7 @@ from cyberlab.db.text import fold, search_words
 from cyberlab.handlers.admin import AdminHandler
 from cyberlab.handlers.base import requires
 from cyberlab.handlers.machines import ask
+from cyberlab.phrases import Phrase
 from cyberlab.problems import Problem
 
 PATIENCE = 3.0  # seconds: this page is about the clusters' answers, but waits no longer for one
@@ -61,11 +62,13 @@ class ImportVmsHandler(AdminHandler):
         chosen = [vm for vm in found if vm.reference in wanted][:AT_MOST]
         refused = await self.portal.database.run(_add, self.actor, chosen)
         added = len(chosen) - len(refused)
-        text = f"{added} {'machine was' if added == 1 else 'machines were'} added."
+        text = self.translate("%(count)d machine was added.", "%(count)d machines were added.", count=added)
         if len(chosen) < len(wanted):
-            text += " Some are not on the cluster any more."
+            text += " " + self.translate("Some are not on the cluster any more.")
         if refused:
-            text += f" Not added: {', '.join(refused[:3])}."
+            text += " " + self.translate(
+                "Not added: %(machines)s.", machines=", ".join(map(self.translate, refused[:3]))
+            )
         self.done("/admin/vms" if added else "/admin/vms/import", text)
 
     async def _inventory(self) -> tuple[list[Found], list[str]]:
@@ -76,7 +79,7 @@ class ImportVmsHandler(AdminHandler):
         problems: list[str] = []
         for cluster, answer in zip(clusters, answers, strict=True):
             if isinstance(answer, Problem):
-                problems.append(f"{cluster.name}: {answer.advice.title}")
+                problems.append(f"{cluster.name}: {self.translate(answer.advice.title)}")
                 continue
             found += [
                 Found(cluster.name, vm.vmid, VmKind(vm.kind), vm.node, vm.name)
@@ -94,10 +97,10 @@ def _unknown(s: Session, found: Sequence[Found]) -> list[Found]:
 
 def _add(s: Session, actor: Actor, chosen: Sequence[Found]) -> list[str]:
     """Add all of them in one transaction; return those that the portal cannot hold, with the reason."""
-    refused = []
+    refused: list[str] = []
     for vm in chosen:
         try:
             vms.ensure(s, actor, cluster=vm.cluster, vmid=vm.vmid, kind=vm.kind, node=vm.node, name=vm.name)
         except Conflict as conflict:
-            refused.append(f"{vm.reference} ({conflict.message})")
+            refused.append(Phrase("%(machine)s (%(why)s)", machine=vm.reference, why=conflict.message))
     return refused
