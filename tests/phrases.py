@@ -28,6 +28,7 @@ PYTHON: Places = {
     "_advice": (1, 2),
     "_step": (1,),
     "added": (1,),
+    "Question": (0, 1, 2),
     "confirm": ("title", "text", "button", "problem"),
     "done": (0, 1),
     "fail": (1,),

@@ -19,6 +19,8 @@ SORTER: dict[str, Any] = runpy.run_path(str(ROOT / "scripts" / "phrases.py"))
 FILES = sorted((ROOT / "locale").glob("*.csv"))
 MODULES = sorted(path for path in (ROOT / "cyberlab").rglob("*.py") if not path.name.startswith("cli"))
 PAGES = sorted(TEMPLATES.rglob("*.html"))
+# Templates whose texts are still English for everybody; the list only gets shorter.
+NOT_YET = {"console.html"}
 PLACEHOLDER = re.compile(r"%(?:\(\w+\))?[-+ #0-9.]*[a-z%]")
 
 
@@ -42,21 +44,27 @@ def test_every_language_has_its_file() -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_everything_is_translated(path: Path) -> None:
     missing = _needed() - {(english, number) for english, _, number in _rows(path)}
-    assert not missing, f"{path.name} lacks these; add a line each, then run scripts/phrases.py"
+    if missing:
+        rows = SORTER["in_order"]([[english, "…", number] if number else [english, "…"] for english, number in missing])
+        pytest.fail(f"{path.name} lacks these; translate them, then run scripts/phrases.py:\n{rows}", pytrace=False)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_nothing_is_translated_in_vain(path: Path) -> None:
     unused = {(english, number) for english, _, number in _rows(path)} - _needed()
-    assert not unused, f"{path.name} has texts that nothing shows any more; remove their lines"
+    if unused:
+        texts = "\n".join(sorted(english for english, _ in unused))
+        pytest.fail(f"{path.name} has texts that nothing shows; remove their rows:\n{texts}", pytrace=False)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_nothing_is_translated_twice(path: Path) -> None:
     times = Counter((english, number) for english, _, number in _rows(path))
-    assert not [key for key, count in times.items() if count > 1], (
-        f"{path.name}: run scripts/phrases.py; of what then stands there twice, keep the better translation"
-    )
+    if twice := "\n".join(english for (english, _), count in times.items() if count > 1):
+        pytest.fail(
+            f"{path.name}: run scripts/phrases.py; then keep the better translation of these:\n{twice}",
+            pytrace=False,
+        )
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -80,7 +88,7 @@ def test_translations_are_sound(path: Path) -> None:
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(TEMPLATES).as_posix())
 def test_templates_show_translated_texts_alone(path: Path) -> None:
-    assert path.name == "console.html" or not untranslated(path), 'write them as {{ _("…") }}'
+    assert path.relative_to(TEMPLATES).as_posix() in NOT_YET or not untranslated(path), 'write them as {{ _("…") }}'
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())

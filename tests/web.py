@@ -26,8 +26,8 @@ from cyberlab.db.engine import Database
 from cyberlab.db.models import MembershipRole, Role, VmKind
 from cyberlab.handlers.portal import Portal
 from cyberlab.problems import Problem
+from cyberlab.proxmox.answers import Resource
 from cyberlab.proxmox.inventory import Inventory
-from cyberlab.proxmox.pvesh import Resource
 from cyberlab.settings import Settings
 
 PASSWORD = "correct horse"

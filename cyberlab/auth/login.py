@@ -188,12 +188,12 @@ class LoginService:
 
     async def current(self, token: str) -> Login | None:
         """The login session of a cookie's token if it is in force; notes its use at most once a minute."""
-        return (await self.visit(token, None)).login
+        return (await self.visit(token)).login
 
-    async def visit(self, token: str, vm_id: int | None) -> Visit:
-        """The same, and what ties that user to a VM, in one transaction: what every console's opening asks."""
+    async def visit(self, token: str, *, vm_id: int | None = None, group_id: int | None = None) -> Visit:
+        """The same, and what ties that user to a VM or a class, in one transaction: every console's opening asks it."""
         now = utcnow()
-        found = await self._database.run(visit, token, vm_id, now, self._idle)
+        found = await self._database.run(visit, token, now, self._idle, vm_id=vm_id, group_id=group_id)
         if found.login is not None and logins.needs_touch(found.login, now):
             await self._database.run(logins.touch, [found.login.session_id], now)
         return found

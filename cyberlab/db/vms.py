@@ -13,7 +13,7 @@ from cyberlab.db.errors import Conflict, NotFound
 from cyberlab.db.models import Vm, VmKind
 from cyberlab.db.page import Page, matching, paged
 from cyberlab.db.read_only import reads
-from cyberlab.db.rows import add, fetch
+from cyberlab.db.rows import add, edit, fetch
 from cyberlab.db.text import clean
 from cyberlab.phrases import Phrase
 
@@ -71,9 +71,11 @@ def update(
     kind: VmKind | None = None,
     node: str | None = None,
     name: str | None = None,
+    version: int | None = None,
 ) -> Vm:
-    """Change what is given; raise NotFound, or Conflict as create() does."""
+    """Change what is given; raise NotFound, Stale, or Conflict as create() does."""
     vm = _found(s, vm_id)
+    edit(s, vm, version)
     before = _describe(vm)
     with s.no_autoflush:
         vm.cluster = vm.cluster if cluster is None else cluster

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from cyberlab.proxmox.answers import Resource
 from cyberlab.proxmox.flight import Flight
-from cyberlab.proxmox.pvesh import Resource
 
 
 @dataclass(frozen=True, slots=True)

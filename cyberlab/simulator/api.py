@@ -1,30 +1,29 @@
-"""The web port (8006): sign-in, version and vncwebsocket over TLS, with pveproxy's statuses, delays and silences."""
+"""The web port (8006): the API and vncwebsocket over TLS, with pveproxy's statuses, delays and silences."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
 import json
 import re
 import socket
 import ssl
-from collections.abc import Coroutine, Mapping
-from urllib.parse import unquote
+from collections.abc import Coroutine, Mapping, Sequence
 
-from cyberlab.simulator.calls import VERSION
+from cyberlab.simulator.callers import Callers
 from cyberlab.simulator.certificates import Certificates
 from cyberlab.simulator.guest import CHUNK, CLOSE_TIMEOUT, Streams, hang_up
 from cyberlab.simulator.http import HttpError, Request, Unanswered, read_request, response
+from cyberlab.simulator.listener import Listener
 from cyberlab.simulator.options import Options
+from cyberlab.simulator.pvesh import Route
 from cyberlab.simulator.refusal import Refusal
-from cyberlab.simulator.state import ClusterState, User
+from cyberlab.simulator.rest import API, Rest
+from cyberlab.simulator.state import ClusterState
 from cyberlab.simulator.tickets import Tickets
 from cyberlab.simulator.vncproxy import Consoles, Slot
 from cyberlab.simulator.websocket import FrameRefused, Relay, accept_key, drain_silently
 
-_COOKIE = re.compile(r"(?:^|\s)PVEAuthCookie(?:=| )([^;]*)")
-_TOKEN = re.compile(r"PVEAPIToken=([^=]+)=(\S+)")
 _WEBSOCKET = re.compile(r"/api2/json/nodes/([^/]+)/(qemu|lxc)/([0-9]+)/vncwebsocket")
 _TLS_HANDSHAKE = 0x16
 INVALID_TICKET = "permission denied - invalid PVEVNC ticket"
@@ -38,7 +37,13 @@ class Api:
     """Owns the listening socket and every connection; ``consoles`` are the live ones, for tests."""
 
     def __init__(
-        self, state: ClusterState, options: Options, tickets: Tickets, ports: Consoles, certificates: Certificates
+        self,
+        state: ClusterState,
+        options: Options,
+        tickets: Tickets,
+        ports: Consoles,
+        certificates: Certificates,
+        routes: Sequence[Route],
     ) -> None:
         self._state = state
         self._options = options
@@ -47,25 +52,24 @@ class Api:
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
         self._tls.load_cert_chain(certificates.node_file, certificates.node_key_file)
-        self._listener: socket.socket | None = None
-        self._accepting: asyncio.Task[None] | None = None
+        self._callers = Callers(state, tickets)
+        self._rest = Rest(state, options, routes)
+        self._listener = Listener("pveproxy", 512, self._accepted)
         self._connections: set[asyncio.Task[None]] = set()
         self.consoles: set[Relay] = set()
-        self.port = 0
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self._listener.port
 
     async def start(self, port: int = 0) -> None:
         """Listen on 127.0.0.1; 0 takes a free port."""
-        self._listener = socket.create_server(("127.0.0.1", port), backlog=512)
-        self._listener.setblocking(False)
-        self.port = self._listener.getsockname()[1]
-        self._accepting = asyncio.create_task(self._accept(self._listener), name="pveproxy")
+        await self._listener.start(port=port)
 
     async def close(self) -> None:
         """Drop every connection and stop listening."""
-        if self._accepting is not None and self._listener is not None:
-            self._accepting.cancel()
-            await asyncio.gather(self._accepting, return_exceptions=True)
-            self._listener.close()
+        await self._listener.close()
         await self._drop_all()
 
     async def _drop_all(self) -> None:
@@ -79,18 +83,10 @@ class Api:
         """How many clients are connected."""
         return len(self._connections)
 
-    async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                connection, _ = await loop.sock_accept(listener)
-            except OSError:  # too many open files: later there may be fewer
-                await asyncio.sleep(0.1)
-                continue
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            task = asyncio.create_task(self._serve(connection), name="pveproxy connection")
-            self._connections.add(task)
-            task.add_done_callback(self._connections.discard)
+    def _accepted(self, connection: socket.socket) -> None:
+        task = asyncio.create_task(self._serve(connection), name="pveproxy connection")
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
 
     async def _serve(self, connection: socket.socket) -> None:
         """One connection, whatever happens on it; the transport ends with the task."""
@@ -149,7 +145,8 @@ class Api:
             except HttpError as error:
                 if error.status == 401:
                     await asyncio.sleep(self._options.refusal_delay)
-                body = b'{"data":null}' if error.body else None
+                failure = {"data": None} | ({"errors": dict(error.errors)} if error.errors else {})
+                body = json.dumps(failure, separators=(",", ":")).encode() if error.body else None
                 writer.write(response(error.status, error.reason, body, keep=error.body))
                 if not error.body:
                     await writer.drain()
@@ -162,67 +159,26 @@ class Api:
 
     async def _handle(self, request: Request, writer: asyncio.StreamWriter) -> Slot | None:
         """Answer a request, or return the console that it opened."""
-        if request.path == "/api2/json/access/ticket" and request.method == "POST":
-            writer.write(_json(self._sign_in(request.form())))
+        if request.path == f"{API}/access/ticket" and request.method == "POST":
+            writer.write(_json(self._callers.sign_in(request.form())))
             return None
         if not request.path.startswith("/api2/"):
             raise HttpError(501, f"Method '{request.method} {request.path}' not implemented", body=False)
-        userid = self._authenticate(request.headers)
+        userid = self._callers.authenticate(request)
         match = _WEBSOCKET.fullmatch(request.path)
-        if request.path == "/api2/json/version" and request.method == "GET":
-            writer.write(_json(VERSION))
-            return None
         if match is None or request.method != "GET":
-            raise HttpError(501, f"Method '{request.method} {request.path.removeprefix('/api2/json')}' not implemented")
+            writer.write(_json(await self._rest.answer(request, userid)))
+            return None
         port = self._vncwebsocket(userid, match[1], match[2], int(match[3]), request.query)
         if request.headers.get("upgrade", "").lower() != "websocket":
             writer.write(_json({"port": str(port)}))
             return None
         return await self._upgrade(request.headers, port, writer)
 
-    def _sign_in(self, form: Mapping[str, str]) -> dict[str, object]:
-        """POST access/ticket: by password, or by a ticket that still holds (renewal; root's mints anybody's)."""
-        if "username" not in form or "password" not in form:
-            raise HttpError(400, "Parameter verification failed.")
-        userid = form["username"] + (f"@{form['realm']}" if form.get("realm") else "")
-        user = self._state.users.get(userid)
-        holder = self._tickets.cookie_user(form["password"])
-        known = user is not None and hmac.compare_digest(form["password"].encode(), user.password.encode())
-        if user is None or not user.enabled or not (known or holder in (userid, "root@pam")):
-            raise HttpError(401, "authentication failure")
-        return {
-            "username": userid,
-            "ticket": self._tickets.cookie(userid),
-            "CSRFPreventionToken": "00000000:simulated",
-            "cap": {"vms": {"VM.Console": 1}} if user.userid == "root@pam" else {},
-            "clustername": self._state.name,
-        }
-
-    def _authenticate(self, headers: Mapping[str, str]) -> str:
-        """The user or token behind a request; every refusal is a 401."""
-        authorization = headers.get("authorization", "")
-        token = _TOKEN.fullmatch(authorization)
-        if token is not None:
-            secret = self._state.tokens.get(token[1], "")
-            if secret and hmac.compare_digest(secret.encode(), token[2].encode()):
-                return token[1]
-            raise HttpError(401, "Authentication failed!", body=False)
-        match = _COOKIE.search(headers.get("cookie", "")) or _COOKIE.search(authorization)
-        if match is None or not match[1]:
-            raise HttpError(401, "No ticket", body=False)
-        userid = self._tickets.cookie_user(unquote(match[1]))
-        user = self._state.users.get(userid or "")
-        if user is None or not user.enabled:
-            raise HttpError(401, "Authentication failed!", body=False)
-        return user.userid
-
-    def _user(self, userid: str) -> User:
-        return self._state.users[userid.partition("!")[0]]
-
     def _vncwebsocket(self, userid: str, node: str, kind: str, vmid: int, query: Mapping[str, str]) -> int:
         """GET vncwebsocket: permission, parameters, ticket, configuration, in this order. Returns the port."""
         path = f"/vms/{vmid}"
-        if not self._user(userid).may(path, "VM.Console"):
+        if not self._state.may(userid, path, "VM.Console"):
             raise HttpError(403, f"Permission check failed ({path}, VM.Console)")
         ticket, port_text = query.get("vncticket", ""), query.get("port", "")
         if not ticket or len(ticket) > 512 or not re.fullmatch("59[0-9][0-9]", port_text):
@@ -265,7 +221,7 @@ class Api:
                 status = "Failed to run vncproxy."
                 await asyncio.sleep(self._options.stopped_close)
                 return
-            relay = Relay(client, guest, self._options)
+            relay = Relay(client, guest, self._options, terminal=not slot.password)
             self.consoles.add(relay)
             try:
                 await relay.run()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from cyberlab.simulator.certificates import Certificates
 from cyberlab.simulator.options import Options
@@ -12,7 +12,7 @@ from cyberlab.simulator.power import Power
 from cyberlab.simulator.pvesh import BadCall, Call, Parameter, Route
 from cyberlab.simulator.refusal import Refusal
 from cyberlab.simulator.state import MIB, ClusterState, Vm
-from cyberlab.simulator.tasks import Tasks
+from cyberlab.simulator.tasks import Task, Tasks
 from cyberlab.simulator.tickets import Tickets, vnc_password
 from cyberlab.simulator.vncproxy import Consoles
 
@@ -23,10 +23,13 @@ _NAME = Parameter(
 )
 _BOOLEAN = Parameter("boolean")
 _INTEGER = Parameter("integer")
+_VMS = "/vms/{vmid}"
+Action = Callable[[Call, Vm], Awaitable[str]]
+Params = Mapping[str, Parameter]
 
 
 class Calls:
-    """Every call, as methods over the cluster's state; ``routes`` is the list for pvesh."""
+    """Every call, as methods over the cluster's state; ``routes`` is the list for pvesh and the web port."""
 
     def __init__(
         self,
@@ -57,36 +60,45 @@ class Calls:
         create = {"snapname": _NAME, "description": Parameter(), "vmstate": _BOOLEAN}
         stop = {"timeout": _INTEGER, "forceStop": _BOOLEAN, "overrule-shutdown": _BOOLEAN}
         snapshot = _GUEST + "/snapshot/{snapname}"
+        audit, console, switch = (_VMS, "VM.Audit"), (_VMS, "VM.Console"), (_VMS, "VM.PowerMgmt")
+        keep, back = (_VMS, "VM.Snapshot"), (_VMS, "VM.Snapshot", "VM.Snapshot.Rollback")
+
+        def change(method: str, path: str, action: Action, params: Params, permission: tuple[str, ...]) -> Route:
+            return Route(method, path, self._on_guest(action), params, permission=permission)
+
         return [
             Route("get", "/version", self._version),
             Route("get", "/nodes", self._nodes),
             Route("get", "/cluster/resources", self._resource_list, {"type": Parameter()}),
-            Route("get", _GUEST + "/status/current", self._current),
-            Route("get", _GUEST + "/config", self._config, {"current": _BOOLEAN}),
-            Route("get", _GUEST + "/snapshot", self._snapshots),
+            Route("get", _GUEST + "/status/current", self._current, permission=audit),
+            Route("get", _GUEST + "/config", self._config, {"current": _BOOLEAN}, permission=audit),
+            Route("get", _GUEST + "/snapshot", self._snapshots, permission=audit),
             # No `proxyto` on these two: the port opens where pvesh runs, whatever node is in the path.
-            Route("create", _GUEST + "/vncproxy", self._vncproxy, vnc, proxied=False),
-            Route("create", _GUEST + "/termproxy", self._termproxy, {"serial": Parameter()}, proxied=False),
-            Route("create", _GUEST + "/status/start", self._on_guest(power.start), {"timeout": _INTEGER}),
-            Route("create", _GUEST + "/status/stop", self._on_guest(power.stop), stop),
-            Route("create", _GUEST + "/status/shutdown", self._on_guest(power.shutdown), stop),
-            Route("create", _GUEST + "/status/reset", self._on_guest(power.reset)),
-            Route("create", _GUEST + "/status/reboot", self._on_guest(power.reboot), {"timeout": _INTEGER}),
-            Route("create", _GUEST + "/snapshot", self._on_guest(power.snapshot), create),
-            Route("create", snapshot + "/rollback", self._on_guest(power.rollback), {"start": _BOOLEAN}),
-            Route("delete", snapshot, self._on_guest(power.delete_snapshot), {"force": _BOOLEAN}),
+            Route("create", _GUEST + "/vncproxy", self._vncproxy, vnc, proxied=False, permission=console),
+            Route(
+                "create", _GUEST + "/termproxy", self._termproxy, {"serial": Parameter()},
+                proxied=False, permission=console,
+            ),
+            change("create", _GUEST + "/status/start", power.start, {"timeout": _INTEGER}, switch),
+            change("create", _GUEST + "/status/stop", power.stop, stop, switch),
+            change("create", _GUEST + "/status/shutdown", power.shutdown, stop, switch),
+            change("create", _GUEST + "/status/reset", power.reset, {}, switch),
+            change("create", _GUEST + "/status/reboot", power.reboot, {"timeout": _INTEGER}, switch),
+            change("create", _GUEST + "/snapshot", power.snapshot, create, keep),
+            change("create", snapshot + "/rollback", power.rollback, {"start": _BOOLEAN}, back),
+            change("delete", snapshot, power.delete_snapshot, {"force": _BOOLEAN}, keep),
             Route("get", "/nodes/{node}/tasks", self._task_list, filters),
             Route("get", "/nodes/{node}/tasks/{upid}/status", self._task_status),
             Route("get", "/nodes/{node}/tasks/{upid}/log", self._task_log, page),
             Route("get", "/nodes/{node}/certificates/info", self._certificate_info),
             Route("get", "/access/users", self._users),
             Route("get", "/access/permissions", self._permissions, {"userid": Parameter(), "path": Parameter()}),
-        ]
+        ]  # fmt: skip
 
     def _guest(self, call: Call) -> Vm:
         return self._state.vm(call.node, call.path["kind"], call.vmid)
 
-    def _on_guest(self, action: Callable[[Call, Vm], Awaitable[str]]) -> Callable[[Call], Awaitable[object]]:
+    def _on_guest(self, action: Action) -> Callable[[Call], Awaitable[object]]:
         async def handler(call: Call) -> object:
             return await action(call, self._guest(call))
 
@@ -115,8 +127,9 @@ class Calls:
             self._resources_at = now
         if call.text("type", "vm") != "vm":
             raise BadCall("Parameter verification failed.\ntype: the simulated cluster lists type 'vm' only")
-        # PVE/API2/Cluster.pm lists containers and machines together, by kind.
-        return sorted(self._resources, key=lambda row: row["type"] != "qemu")
+        # PVE/API2/Cluster.pm lists containers and machines together, by kind, as far as the caller may audit them.
+        may = [row for row in self._resources if self._state.may(call.user, f"/vms/{row['vmid']}", "VM.Audit")]
+        return sorted(may, key=lambda row: row["type"] != "qemu")
 
     def _resource(self, vm: Vm) -> dict[str, object]:
         """API2Tools.pm:84-119: for a guest that no living pvestatd reports, only what the file names tell."""
@@ -183,35 +196,40 @@ class Calls:
         vm = self._guest(call)
         if not call.number("websocket"):
             raise Refusal("the simulated vncproxy needs --websocket 1: without it the port listens on every interface")
-        if vm.kind == "lxc":
+        if vm.kind == "lxc" and call.cli:
             # LXC.pm:1073 has no `background`, so pvesh waits for a vncterm that waits for its viewer.
             await asyncio.sleep(self._options.lxc_vncproxy)
             raise Refusal("Timeout while waiting for port '5901' to get ready!")
-        answer = {"user": "root@pam", "cert": self._certificates.ca_pem}
+        answer: dict[str, object] = {"user": call.user, "cert": self._certificates.ca_pem}
         if self._options.hardened:
             password = vnc_password()
-            port, task = self._consoles.listen(vm, "root@pam", password)
-            ticket = f"{password}:{self._tickets.vnc_ticket('root@pam', f'/vms/{vm.vmid}', port)}"
+            port, task = self._consoles.listen(vm, call.user, password)
+            ticket = f"{password}:{self._ticket(call, port)}"
             return answer | {"port": str(port), "ticket": ticket, "password": password, "upid": task.upid}
         # Before April 2026 the password was the ticket, of which RFB uses eight characters: "PVEVNC:6" for all.
-        ticket = self._tickets.vnc_ticket("root@pam", f"/vms/{vm.vmid}", None)
-        asked = bool(call.number("generate-password"))
+        ticket = self._ticket(call, 0)
+        asked = vm.kind == "qemu" and bool(call.number("generate-password"))
         password = vnc_password() if asked else ticket
-        port, task = self._consoles.listen(vm, "root@pam", password)
+        port, task = self._consoles.listen(vm, call.user, password)
         answer |= {"port": str(port), "ticket": ticket, "upid": task.upid}
         return answer | ({"password": password} if asked else {})
 
+    def _ticket(self, call: Call, port: int) -> str:
+        """For the acting user, a token's full id included; the port is part of it since April 2026."""
+        return self._tickets.vnc_ticket(call.user, f"/vms/{call.vmid}", port if self._options.hardened else None)
+
     async def _termproxy(self, call: Call) -> object:
         vm = self._guest(call)
-        port, task = self._consoles.listen(vm, "root@pam", "")
-        ticket = self._tickets.vnc_ticket("root@pam", f"/vms/{vm.vmid}", port if self._options.hardened else None)
-        return {"user": "root@pam", "port": str(port), "ticket": ticket, "upid": task.upid}
+        port, task = self._consoles.listen(vm, call.user, "")
+        return {"user": call.user, "port": str(port), "ticket": self._ticket(call, port), "upid": task.upid}
 
     async def _task_list(self, call: Call) -> object:
         source = call.text("source", "archive")
         found = [] if source == "active" else self._tasks.finished(call.node)
         if source in ("active", "all"):
             found = self._tasks.active(call.node) + found
+        if not self._state.may(call.user, f"/nodes/{call.node}", "Sys.Audit"):
+            found = [task for task in found if task.user == call.user]
         if "vmid" in call.params:
             found = [task for task in found if task.id == str(call.params["vmid"])]
         if "typefilter" in call.params:
@@ -223,28 +241,39 @@ class Calls:
         return [t.facts() | ({"endtime": t.endtime, "status": t.status} if t.status else {}) for t in ended]
 
     async def _task_status(self, call: Call) -> object:
-        task = self._tasks.get(call.path["upid"])
-        if task is None:
-            raise Refusal("no such task")
+        task = self._task(call)
         done = {"status": "stopped", "exitstatus": task.status}
         return task.facts() | (done if task.status else {"status": "running"})
 
     async def _task_log(self, call: Call) -> object:
+        start = call.number("start")
+        return self._task(call).log()[start : start + call.number("limit", 50)]
+
+    def _task(self, call: Call) -> Task:
+        """The caller's own task, or anybody's for who may audit the node (PVE/API2/Tasks.pm)."""
         task = self._tasks.get(call.path["upid"])
         if task is None:
             raise Refusal("no such task")
-        start = call.number("start")
-        return task.log()[start : start + call.number("limit", 50)]
+        path = f"/nodes/{call.node}"
+        if task.user != call.user and not self._state.may(call.user, path, "Sys.Audit"):
+            raise Refusal(f"Permission check failed ({path}, Sys.Audit)", forbidden=True)
+        return task
 
     async def _certificate_info(self, _: Call) -> object:
         return self._certificates.describe()
 
-    async def _users(self, _: Call) -> object:
+    async def _users(self, call: Call) -> object:
+        everybody = self._state.may(call.user, "/access", "Sys.Audit")
+        own = call.user.partition("!")[0]
         users = sorted(self._state.users.values(), key=lambda user: user.userid)
+        users = [user for user in users if everybody or user.userid == own]
         return [{"enable": int(u.enabled), "expire": 0, "realm-type": u.realm, "userid": u.userid} for u in users]
 
     async def _permissions(self, call: Call) -> object:
-        user = self._state.users.get(call.text("userid", "root@pam"))
+        asked = call.text("userid", call.user)
+        if asked != call.user and not self._state.may(call.user, "/access", "Sys.Audit"):
+            raise Refusal("Permission check failed (/access, Sys.Audit)", forbidden=True)
+        user = self._state.users.get(asked.partition("!")[0])
         paths = user.permissions if user is not None else {}
         if user is not None and user.userid == "root@pam":
             paths = {"/": frozenset({"Sys.Modify", "VM.Console", "VM.PowerMgmt"})}

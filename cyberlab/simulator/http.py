@@ -21,11 +21,13 @@ class Unanswered(Exception):
 class HttpError(Exception):
     """A status with its reason phrase, which carries the text; the body is ``{"data":null}`` at most."""
 
-    def __init__(self, status: int, reason: str, *, body: bool = True) -> None:
+    def __init__(self, status: int, reason: str, *, body: bool = True, errors: Mapping[str, str] | None = None) -> None:
+        """``errors``: complaints about parameters, by name, for the body."""
         super().__init__(status, reason)
         self.status = status
         self.reason = reason
         self.body = body
+        self.errors = errors
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from cyberlab.simulator.remote import Remote
 from cyberlab.simulator.sshd import USER, Sshd
 from cyberlab.simulator.state import ClusterState, Vm, demo_cluster
 from cyberlab.simulator.tasks import Tasks
+from cyberlab.simulator.termproxy import Terminals
 from cyberlab.simulator.tickets import Tickets
 from cyberlab.simulator.vncproxy import Consoles
 
@@ -98,15 +99,19 @@ class SimulatedCluster:
         host_key = ed25519_key(self.folder / "ssh_host_ed25519_key")
         client_key = ed25519_key(self.key_path)
         (self.folder / "authorized_keys").write_text(public_line(client_key) + "\n")
-        self.consoles = Consoles(self.state, self.options, self.tasks, self.guests)
-        self.power = Power(self.options, self.tasks, self.guests)
+        self.terminals = Terminals(self.state, self.options, self.tickets)
+        self.consoles = Consoles(self.state, self.options, self.tasks, self.guests, self.terminals)
+        self.power = Power(self.options, self.tasks, self.guests, self.terminals.hang_up)
         calls = Calls(self.state, self.options, self.tasks, self.tickets, self.consoles, self.power, certificates)
-        self.pvesh = Pvesh(self.state, self.options, calls.routes())
+        routes = calls.routes()
+        self.pvesh = Pvesh(self.state, self.options, routes)
         self.commands = Commands(self.state, self.options, self.tickets, self.pvesh)
         self.sshd = Sshd(self.folder / "ssh_host_ed25519_key", self.key_path, self.commands, self.options)
-        self.api = Api(self.state, self.options, self.tickets, self.consoles, certificates)
+        self.api = Api(self.state, self.options, self.tickets, self.consoles, certificates, routes)
         self.remote = Remote(self._run_folder / "node.sock", self.bin_folder, self.commands)
-        self._services = [self.sshd, self.api, self.remote, self.commands, self.consoles]
+        self._services = [
+            self.sshd, self.api, self.remote, self.commands, self.power, self.consoles, self.terminals
+        ]  # fmt: skip
         for vm in self.state.vms.values():
             self._plug(vm)
         await self.sshd.start(self._ports[0])
@@ -126,10 +131,10 @@ class SimulatedCluster:
     def _plug(self, vm: Vm) -> None:
         """Give a machine its guest, and its power if the state says so."""
         node = self.state.nodes.get(vm.node)
-        if vm.kind != "qemu" or node is None or not node.online:
+        if node is None or not node.online:
             return
         assert self._run_folder is not None
-        if self.qemu:
+        if self.qemu and vm.kind == "qemu":
             self.guests[vm.vmid] = QemuGuest(vm.vmid, vm.name, self._run_folder, self._crashed)
         else:
             self.guests[vm.vmid] = DrawnGuest(vm.vmid, vm.name)

@@ -39,7 +39,16 @@ class Options:
     idle_exit: float = 900.0
     stopped_close: float = 0.5
 
+    # termproxy: how long it waits for the line of authentication, and from its OK to the first byte of the terminal.
+    terminal_sign_in: float = 10.0
+    terminal_start: float = 0.01
+
     # pveproxy
+    # A call over HTTPS: 0.04 on a real host. Proxied to a node that is offline: until AnyEvent::HTTP gives up.
+    https_cost: float = 0.0
+    https_offline_hang: float = 30.0
+    # Every how many vncproxy calls over HTTPS one fails with a 500; a real node did it about once in 40. 0: never.
+    vncproxy_stumbles: int = 0
     refusal_delay: float = 3.0
     patience: float = 5.0
     guest_buffer: int = 640 * 1024

@@ -19,10 +19,15 @@ BROKEN_PIPE = "broken pipe "
 class Power:
     """Switches guests for pvesh and for tests; the guest's process follows the state."""
 
-    def __init__(self, options: Options, tasks: Tasks, guests: dict[int, Guest]) -> None:
+    def __init__(
+        self, options: Options, tasks: Tasks, guests: dict[int, Guest], went_off: Callable[[int], None]
+    ) -> None:
+        """``went_off`` is told the VMID of a guest that was switched off."""
         self._options = options
         self._tasks = tasks
         self._guests = guests
+        self._went_off = went_off
+        self._workers: set[asyncio.Task[None]] = set()
 
     async def on(self, vm: Vm) -> None:
         """Switch on."""
@@ -42,6 +47,7 @@ class Power:
         guest = self._guests.get(vm.vmid)
         if guest is not None:
             await guest.stop()
+        self._went_off(vm.vmid)
 
     async def start(self, call: Call, vm: Vm) -> str:
         """POST status/start."""
@@ -171,9 +177,18 @@ class Power:
         call.out.append(line)
 
     async def _task(self, call: Call, vm: Vm, action: str, body: Callable[[Task], Awaitable[None]]) -> str:
-        """Run a worker as pvesh does: wait for its end, print its error, return the UPID either way."""
+        """Run a worker and return its UPID: pvesh waits for its end and prints its error, the web port does not."""
         kind = ("qm" if vm.kind == "qemu" else "vz") + action
-        task = self._tasks.begin(vm.node, kind, str(vm.vmid), "root@pam")
+        task = self._tasks.begin(vm.node, kind, str(vm.vmid), call.user)
+        if call.cli:
+            await self._work_off(call, task, body)
+        else:
+            worker = asyncio.create_task(self._work_off(call, task, body), name=task.upid)
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+        return task.upid
+
+    async def _work_off(self, call: Call, task: Task, body: Callable[[Task], Awaitable[None]]) -> None:
         status = "OK"
         try:
             await body(task)
@@ -185,4 +200,10 @@ class Power:
             raise
         # RESTEnvironment.pm:451-515: whoever has left by now breaks the pipe, and the task's record says so.
         self._tasks.end(task, BROKEN_PIPE if call.gone() else status)
-        return task.upid
+
+    async def close(self) -> None:
+        """End the tasks that nobody waits for."""
+        workers = list(self._workers)
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)

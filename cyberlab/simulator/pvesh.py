@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from cyberlab.simulator.options import Options
 from cyberlab.simulator.refusal import Refusal
-from cyberlab.simulator.state import ClusterState, Node
+from cyberlab.simulator.state import ROOT, ClusterState, Node
 
 METHODS = ("create", "delete", "get", "ls", "set")
 USAGE = (
@@ -24,8 +24,8 @@ USAGE = (
     "       pvesh usage <api_path> [OPTIONS]\n\n"
     "       pvesh help [<extra-args>] [OPTIONS]\n"
 )
-_TRUE = ("1", "on", "yes", "true")
-_FALSE = ("0", "off", "no", "false")
+TRUE = ("1", "on", "yes", "true")
+FALSE = ("0", "off", "no", "false")
 
 
 class Outcome(NamedTuple):
@@ -55,13 +55,19 @@ class Parameter:
 
 @dataclass(slots=True)
 class Call:
-    """One call in progress: what was asked, what was printed, and whether anybody still listens."""
+    """One call in progress: what was asked and by whom, what was printed, and whether anybody still listens.
+
+    ``user``: the acting user, or the full id of a token. ``cli``: by pvesh, which waits for tasks; the web port gives
+    their UPIDs at once.
+    """
 
     path: Mapping[str, str]
     params: Mapping[str, str | int]
     gone: Callable[[], bool] = lambda: False
     out: list[str] = field(default_factory=list)
     err: list[str] = field(default_factory=list)
+    user: str = ROOT
+    cli: bool = True
 
     @property
     def node(self) -> str:
@@ -89,13 +95,17 @@ Handler = Callable[[Call], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A path of the API tree, e.g. ``/nodes/{node}/tasks``; ``proxied`` calls run on the node in the path."""
+    """A path of the API tree, e.g. ``/nodes/{node}/tasks``; ``proxied`` calls run on the node in the path.
+
+    ``permission``: an ACL path and the privileges of which the caller needs one there; None: any user may call.
+    """
 
     method: str
     template: str
     handler: Handler
     params: Mapping[str, Parameter] = field(default_factory=dict)
     proxied: bool = True
+    permission: tuple[str, ...] | None = None
 
     def match(self, method: str, path: str) -> Mapping[str, str] | None:
         """The names in the path, or None when this is another route."""
@@ -218,9 +228,9 @@ def _checked(route: Route, raw: Mapping[str, str]) -> dict[str, str | int]:
         if parameter is None:
             raise BadCall("unable to parse option", f"Unknown option: {name}")
         if parameter.kind == "boolean":
-            if value.lower() not in _TRUE + _FALSE:
+            if value.lower() not in TRUE + FALSE:
                 raise BadCall("unable to parse boolean option")
-            known[name] = int(value.lower() in _TRUE)
+            known[name] = int(value.lower() in TRUE)
         elif parameter.kind == "integer":
             if not re.fullmatch(r"-?[0-9]+", value):
                 raise _unfit(f"{name}: type check ('integer') failed - got '{value}'")

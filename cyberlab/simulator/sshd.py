@@ -16,6 +16,7 @@ import paramiko
 from paramiko import common
 
 from cyberlab.blocking import BlockingPool, PoolBusy
+from cyberlab.simulator.listener import Listener
 from cyberlab.simulator.options import Options
 from cyberlab.simulator.pvesh import Outcome
 from cyberlab.simulator.shellwords import ShellRefused, split
@@ -123,26 +124,23 @@ class Sshd:
         self._commands = commands
         self._options = options
         self._pool = BlockingPool("sshd", 16)
-        self._listener: socket.socket | None = None
-        self._accepting: asyncio.Task[None] | None = None
+        self._listener = Listener("sshd", 128, self._accepted)
         self._transports: dict[_Transport, _Connection] = {}
         self._runs: set[asyncio.Task[None]] = set()
-        self.port = 0
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self._listener.port
 
     async def start(self, port: int = 0) -> None:
         """Listen; 0 takes a free port."""
         logging.getLogger(LOG).setLevel(logging.CRITICAL)  # paramiko reports every odd client as an error
-        self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
-        self._listener.setblocking(False)
-        self.port = self._listener.getsockname()[1]
-        self._accepting = asyncio.create_task(self._accept(self._listener), name="sshd")
+        await self._listener.start(port=port)
 
     async def close(self) -> None:
         """End every connection and every command, wait for the threads."""
-        if self._accepting is not None and self._listener is not None:
-            self._accepting.cancel()
-            await asyncio.gather(self._accepting, return_exceptions=True)
-            self._listener.close()
+        await self._listener.close()
         runs = list(self._runs)
         for task in runs:
             task.cancel()
@@ -162,24 +160,16 @@ class Sshd:
         for transport in list(self._transports):
             transport.close()
 
-    async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                connection, _ = await loop.sock_accept(listener)
-            except OSError:  # too many open files: later there may be fewer
-                await asyncio.sleep(0.1)
-                continue
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.setblocking(True)
-            for old in [transport for transport in self._transports if not transport.is_alive()]:
-                del self._transports[old]
-            transport = _Transport(connection)
-            transport.daemon = True
-            transport.add_server_key(self._host_key)
-            server = _Connection(self._client_key, self._options, self._starter(transport))
-            self._transports[transport] = server
-            transport.start_server(event=threading.Event(), server=server)
+    def _accepted(self, connection: socket.socket) -> None:
+        connection.setblocking(True)
+        for old in [transport for transport in self._transports if not transport.is_alive()]:
+            del self._transports[old]
+        transport = _Transport(connection)
+        transport.daemon = True
+        transport.add_server_key(self._host_key)
+        server = _Connection(self._client_key, self._options, self._starter(transport))
+        self._transports[transport] = server
+        transport.start_server(event=threading.Event(), server=server)
 
     def _starter(self, transport: _Transport) -> Callable[[paramiko.Channel, bytes], None]:
         """What the transport's thread calls to run a command on the loop."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from cyberlab.simulator.refusal import Refusal, conf_missing
 
 MIB = 1024 * 1024
+ROOT = "root@pam"
 
 
 @dataclass(slots=True)
@@ -78,12 +79,16 @@ class Vm:
 
 @dataclass(slots=True)
 class User:
-    """A user of the cluster: ``permissions`` maps a path such as /vms/100 to privileges."""
+    """A user of the cluster: ``permissions`` maps a path such as /vms/100 to privileges.
+
+    ``second_factor``: the code that completes a sign-in by password; empty: none is asked for.
+    """
 
     userid: str
     password: str = field(default_factory=lambda: secrets.token_urlsafe(12), repr=False)
     enabled: bool = True
     permissions: dict[str, frozenset[str]] = field(default_factory=dict)
+    second_factor: str = field(default="", repr=False)
 
     @property
     def realm(self) -> str:
@@ -92,17 +97,31 @@ class User:
 
     def may(self, path: str, privilege: str) -> bool:
         """Whether this user holds the privilege there; root@pam holds all."""
-        return self.userid == "root@pam" or privilege in self.permissions.get(path, frozenset())
+        return self.userid == ROOT or _granted(self.permissions, path, privilege)
+
+
+def _granted(permissions: dict[str, frozenset[str]], path: str, privilege: str) -> bool:
+    """The entry nearest to the path counts, and hides those above it (PVE/AccessControl.pm, roles)."""
+    while path not in permissions:
+        if path == "/":
+            return False
+        path = path.rpartition("/")[0] or "/"
+    return privilege in permissions[path]
 
 
 @dataclass(slots=True)
 class ClusterState:
-    """The whole cluster as pmxcfs would share it; ``here`` is the node that SSH and the web port lead to."""
+    """The whole cluster as pmxcfs would share it; ``here`` is the node that SSH and the web port lead to.
+
+    ``tokens``: secrets by full id (``gw@pve!t1``). A token in ``token_permissions`` has what those and its user's both
+    grant (privilege separation); any other has all that its user has.
+    """
 
     nodes: dict[str, Node]
     vms: dict[int, Vm]
     users: dict[str, User]
-    tokens: dict[str, str] = field(default_factory=dict)
+    tokens: dict[str, str] = field(default_factory=dict, repr=False)
+    token_permissions: dict[str, dict[str, frozenset[str]]] = field(default_factory=dict)
     here: str = "pve1"
     name: str = "demo"
 
@@ -112,6 +131,14 @@ class ClusterState:
         if vm is None or vm.node != node or vm.kind != kind:
             raise conf_missing(node, kind, vmid)
         return vm
+
+    def may(self, actor: str, path: str, privilege: str) -> bool:
+        """Whether a user, or a token by its full id, holds the privilege on that path."""
+        user = self.users.get(actor.partition("!")[0])
+        if user is None or not user.enabled or not user.may(path, privilege):
+            return False
+        separate = self.token_permissions.get(actor)
+        return separate is None or _granted(separate, path, privilege)
 
     def add(self, vm: Vm) -> None:
         """Put a guest into the cluster, replacing one of the same id."""

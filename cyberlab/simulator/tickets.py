@@ -7,6 +7,7 @@ the signature covers the prefix, the time and a secret part that the ticket itse
 from __future__ import annotations
 
 import base64
+import hmac
 import re
 import secrets
 import time
@@ -40,6 +41,7 @@ class Tickets:
     def __init__(self, key: rsa.RSAPrivateKey) -> None:
         self._key = key
         self._previous: rsa.RSAPrivateKey | None = None
+        self._csrf_secret = secrets.token_bytes(32)
         self.clock: Callable[[], float] = time.time
 
     def rotate(self, key: rsa.RSAPrivateKey | None = None) -> None:
@@ -62,6 +64,32 @@ class Tickets:
             return None
         age = self.clock() - int(match["time"], 16)
         return match["plain"] if COOKIE_SKEW < age < COOKIE_LIFETIME else None
+
+    def challenge(self, user: str) -> str:
+        """What a sign-in by password gives a user with a second factor: proof of the first, and no cookie."""
+        plain = f"PVE:!tfa!{user}:{int(self.clock()):08X}"
+        return f"{plain}::{_sign(self._key, plain)}"
+
+    def challenged(self, challenge: str, user: str) -> bool:
+        """Whether that challenge was given to this user and still holds."""
+        return challenge.startswith("PVE:!tfa!") and self.cookie_user(challenge) == f"!tfa!{user}"
+
+    def csrf(self, user: str) -> str:
+        """The token that goes with a cookie in requests that change something (assemble_csrf_prevention_token)."""
+        return self._csrf(user, f"{int(self.clock()):08X}")
+
+    def csrf_holds(self, token: str, user: str) -> bool:
+        """Whether this token was made for that user in the last two hours."""
+        stamp = token.partition(":")[0]
+        if not re.fullmatch("[0-9A-F]{8}", stamp) or not hmac.compare_digest(
+            token.encode(), self._csrf(user, stamp).encode()
+        ):
+            return False
+        return COOKIE_SKEW < self.clock() - int(stamp, 16) < COOKIE_LIFETIME
+
+    def _csrf(self, user: str, stamp: str) -> str:
+        digest = hmac.digest(self._csrf_secret, f"{stamp}:{user}".encode(), "sha256")
+        return f"{stamp}:{base64.b64encode(digest).decode().rstrip('=')}"
 
     def vnc_ticket(self, user: str, path: str, port: int | None) -> str:
         """A VNC ticket for ``path`` (/vms/100); ``port`` None is the form from before April 2026."""

@@ -11,8 +11,8 @@ import pytest
 from cyberlab import problems
 from cyberlab.problems import Problem
 from cyberlab.proxmox import inventory
+from cyberlab.proxmox.answers import Resource
 from cyberlab.proxmox.inventory import InventoryCache
-from cyberlab.proxmox.pvesh import Resource
 
 
 class Fetch:

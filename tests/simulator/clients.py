@@ -11,7 +11,8 @@ import socket
 import ssl
 import struct
 from dataclasses import dataclass
-from urllib.parse import quote
+from typing import Any
+from urllib.parse import quote, urlencode
 
 import paramiko
 
@@ -44,6 +45,19 @@ def execute(client: paramiko.SSHClient, command: str) -> Outcome:
     return Outcome(stdout.channel.recv_exit_status(), out, err)
 
 
+@dataclass(frozen=True)
+class Reply:
+    """A status with its reason phrase, and the JSON of the body."""
+
+    status: int
+    reason: str
+    body: dict[str, Any]
+
+    @property
+    def data(self) -> Any:
+        return self.body["data"]
+
+
 @dataclass
 class Connection:
     """A TLS connection to the web port."""
@@ -61,6 +75,17 @@ class Connection:
         lines = [f"GET {path} HTTP/1.1", "Host: pve1", *(f"{k.replace('_', '-')}: {v}" for k, v in headers.items())]
         self.writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
         return await self.answer()
+
+    async def call(self, method: str, path: str, form: dict[str, str] | None = None, **headers: str) -> Reply:
+        """One call of the API; ``form`` goes into the body, or into the query of a GET."""
+        body = urlencode(form or {})
+        where = f"/api2/json{path}" + (f"?{body}" if body and method == "GET" else "")
+        lines = [f"{method} {where} HTTP/1.1", "Host: pve1"]
+        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+        sent = b"" if method == "GET" else body.encode()
+        self.writer.write(("\r\n".join(lines) + f"\r\nContent-Length: {len(sent)}\r\n\r\n").encode() + sent)
+        status, reason, answer = await self.answer()
+        return Reply(status, reason, json.loads(await self.body(answer) or b"{}"))
 
     async def answer(self) -> tuple[int, str, dict[str, str]]:
         async with asyncio.timeout(DEADLINE):
@@ -102,8 +127,8 @@ class Connection:
             await self.writer.wait_closed()
 
 
-def websocket_path(vmid: int, port: str, ticket: str, node: str = "pve1") -> str:
-    return f"/api2/json/nodes/{node}/qemu/{vmid}/vncwebsocket?port={port}&vncticket={quote(ticket, safe='')}"
+def websocket_path(vmid: int, port: str, ticket: str, node: str = "pve1", kind: str = "qemu") -> str:
+    return f"/api2/json/nodes/{node}/{kind}/{vmid}/vncwebsocket?port={port}&vncticket={quote(ticket, safe='')}"
 
 
 UPGRADE = {
@@ -112,6 +137,22 @@ UPGRADE = {
     "Sec_WebSocket_Version": "13",
     "Sec_WebSocket_Key": base64.b64encode(b"sixteen bytes...").decode(),
 }
+
+
+async def call(
+    cluster: SimulatedCluster, method: str, path: str, form: dict[str, str] | None = None, **headers: str
+) -> Reply:
+    """One call on a connection of its own."""
+    connection = await Connection.open(cluster)
+    try:
+        return await connection.call(method, path, form, **headers)
+    finally:
+        await connection.close()
+
+
+def signed_in(cluster: SimulatedCluster, user: str = "root@pam") -> dict[str, str]:
+    """The headers of a browser that has signed in: cookie and CSRF token."""
+    return {"Cookie": cookie(cluster, user), "CSRFPreventionToken": cluster.tickets.csrf(user)}
 
 
 def cookie(cluster: SimulatedCluster, user: str = "root@pam") -> str:
