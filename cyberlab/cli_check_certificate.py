@@ -8,7 +8,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import NameOID
 
-from cyberlab.proxmox.pvesh import ConsoleTicket
+from cyberlab.proxmox.answers import ConsoleTicket
 from cyberlab.settings import ClusterSettings
 
 _CLUSTERS_CA = "PVE Cluster Manager CA"  # the organization of a pve-root-ca.pem (PVE/Cluster/Setup.pm)

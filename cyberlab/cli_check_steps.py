@@ -13,12 +13,13 @@ from cyberlab import problems
 from cyberlab.cli_check_certificate import described
 from cyberlab.cli_check_picture import Screen, first_picture, server_init
 from cyberlab.cli_check_report import count
+from cyberlab.console import vnc
 from cyberlab.console.upstream import Target, UpstreamLink, connect
 from cyberlab.db.models import Vm, VmKind
 from cyberlab.handlers.vm_source import VmSource
 from cyberlab.problems import Problem
+from cyberlab.proxmox.answers import Resource
 from cyberlab.proxmox.cluster import Cluster, ConsoleTicket, Inventory
-from cyberlab.proxmox.pvesh import Resource
 
 _SSH_SECONDS = 8.0
 _SPARE = 10.0  # seconds that a step has beyond the deadlines of the calls in it
@@ -151,7 +152,7 @@ async def _websocket(walk: Walk) -> list[str]:
 
 
 async def _vnc(walk: Walk) -> list[str]:
-    await walk.link.authenticate(walk.target.vnc_password)
+    await vnc.authenticate(walk.link, walk.target.vnc_password)
     return ["the ticket's VNC password accepted"]
 
 

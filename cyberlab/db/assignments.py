@@ -1,7 +1,7 @@
 """Queries about assignments: which VM is given to whom, and what follows from it for one viewer.
 
-An assignment is in force from ``starts_at`` (included) until ``ends_at`` (excluded); through a class only
-while that class is not archived.
+An assignment is in force from ``starts_at`` (included) until ``ends_at`` (excluded); one to a class, or to a user
+for a class's sake, only while that class is not archived.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import BindParameter, ColumnElement, Select, and_, bindparam, or_, select
-from sqlalchemy.orm import Session, contains_eager, joinedload
+from sqlalchemy.orm import Session, aliased, contains_eager, joinedload
 
 from cyberlab.db import audit
 from cyberlab.db.audit import Actor
@@ -20,8 +21,10 @@ from cyberlab.db.errors import Conflict, NotFound
 from cyberlab.db.models import Assignment, Group, Membership, MembershipRole, User, UtcDateTime, Vm
 from cyberlab.db.page import Page, paged
 from cyberlab.db.read_only import reads
-from cyberlab.db.rows import add, fetch
+from cyberlab.db.rows import add, edit, fetch
 from cyberlab.db.text import search_words
+
+_Via = aliased(Group)  # the class for whose sake a user has the VM
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,9 @@ class AccessFacts:
     """What ties one user to one VM at one time; auth.access decides what follows."""
 
     assigned: bool = False  # in force now, to the user or to a class they are in
-    teaches: bool = False  # teaches a class that holds the VM now, or one with a student who does
+    # Teaches a class that holds the VM now, one for whose sake a user does, or (where it is for no class's sake) one
+    # with a student who does; of a class: teaches it.
+    teaches: bool = False
     can_power: bool = False  # an assignment of their own says so
     can_reset: bool = False
 
@@ -66,25 +71,31 @@ def create(
     vm_id: int,
     user_id: int | None = None,
     group_id: int | None = None,
+    via_group_id: int | None = None,
     starts_at: datetime | None = None,
     ends_at: datetime | None = None,
     can_power: bool = False,
     can_reset: bool = False,
 ) -> Assignment:
-    """Give a VM to a user or to a class; raise NotFound, or Conflict if it is theirs already."""
-    if (user_id is None) == (group_id is None):
+    """Give a VM to a user (``via_group_id``: for that class's sake) or to a class.
+
+    Raises NotFound, or Conflict if it is theirs already.
+    """
+    if (user_id is None) == (group_id is None) or (via_group_id is not None and user_id is None):
         raise Conflict("user_id", "an assignment is to a user or to a class")
     if fetch(s, Vm, vm_id) is None:
         raise NotFound(f"VM {vm_id}")
     if user_id is not None and fetch(s, User, user_id) is None:
         raise NotFound(f"user {user_id}")
-    if group_id is not None and fetch(s, Group, group_id) is None:
-        raise NotFound(f"class {group_id}")
+    for class_id in (group_id, via_group_id):
+        if class_id is not None and fetch(s, Group, class_id) is None:
+            raise NotFound(f"class {class_id}")
     _check_times(starts_at, ends_at)
     row = Assignment(
         vm_id=vm_id,
         user_id=user_id,
         group_id=group_id,
+        via_group_id=via_group_id,
         starts_at=starts_at,
         ends_at=ends_at,
         can_power=can_power,
@@ -105,10 +116,12 @@ def update(
     ends_at: datetime | None,
     can_power: bool,
     can_reset: bool,
+    version: int | None = None,
 ) -> Assignment:
-    """Change times and rights; raise NotFound, or Conflict for an end before the start."""
+    """Change times and rights; raise NotFound, Stale, or Conflict for an end before the start."""
     row = _found(s, assignment_id)
     _check_times(starts_at, ends_at)
+    edit(s, row, version)
     before = _describe(row)
     row.starts_at, row.ends_at, row.can_power, row.can_reset = starts_at, ends_at, can_power, can_reset
     audit.record(s, actor, "assignment.update", _label(row), f"{_describe(row)}; was {before}")
@@ -152,7 +165,12 @@ def taught(s: Session, user_id: int, now: datetime) -> list[Assignment]:
     students = select(Membership.user_id).where(
         Membership.group_id.in_(classes), Membership.role == MembershipRole.STUDENT
     )
-    rows = _loaded().where(_in_force(now), or_(Assignment.group_id.in_(classes), Assignment.user_id.in_(students)))
+    theirs = or_(
+        Assignment.group_id.in_(classes),
+        Assignment.via_group_id.in_(classes),
+        and_(Assignment.via_group_id.is_(None), Assignment.user_id.in_(students)),
+    )
+    rows = _loaded().where(_in_force(now), theirs)
     return list(s.scalars(rows.order_by(Vm.name, Vm.id, Assignment.id)))
 
 
@@ -169,31 +187,47 @@ def facts_of(s: Session, pairs: Iterable[tuple[int, int]], now: datetime) -> Map
     Plain columns, no mapped rows: this runs for every open console, beside the loop that carries them.
     """
     wanted = set(pairs)
-    held: dict[int, list[tuple[int | None, int | None, bool, bool]]] = defaultdict(list)  # VM id -> holders, rights
-    holding = {"now": now, "vm_ids": [vm_id for _, vm_id in wanted]}
-    for vm_id, user_id, group_id, can_power, can_reset in s.execute(_HELD, holding):
-        held[vm_id].append((user_id, group_id, can_power, can_reset))
+    held: dict[int, list[_Holding]] = defaultdict(list)
+    for vm_id, user_id, group_id, via, power, reset in s.execute(_HELD, {"now": now, "vm_ids": [v for _, v in wanted]}):
+        held[vm_id].append(_Holding(user_id, group_id, via, power, reset))
     classes = _classes_of(s, {user_id for user_id, _ in wanted})
     # Whose students the holders are matters to a teacher only; a class that opens its consoles is not asked.
     anybody_teaches = any(MembershipRole.TEACHER in mine.values() for mine in classes.values())
-    holders = {user_id for rows in held.values() for user_id, *_ in rows if user_id is not None}
+    holders = {row.user_id for rows in held.values() for row in rows if row.user_id is not None and not row.via}
     studies = _classes_of(s, holders if anybody_teaches else set())
     found: dict[tuple[int, int], AccessFacts] = {}
     for viewer, vm_id in wanted:
         mine = classes[viewer]
         teaching = {group_id for group_id, role in mine.items() if role == MembershipRole.TEACHER}
-        own = [row for row in held[vm_id] if row[0] == viewer or row[1] in mine]
+        own = [row for row in held[vm_id] if row.user_id == viewer or row.group_id in mine]
         found[viewer, vm_id] = AccessFacts(
             assigned=bool(own),
             teaches=any(
-                group_id in teaching
-                or any(studies[user_id or 0].get(group) == MembershipRole.STUDENT for group in teaching)
-                for user_id, group_id, _, _ in held[vm_id]
+                row.group_id in teaching
+                or row.via in teaching
+                or any(studies[row.user_id or 0].get(group) == MembershipRole.STUDENT for group in teaching)
+                for row in held[vm_id]
             ),
-            can_power=any(can_power for _, _, can_power, _ in own),
-            can_reset=any(can_reset for _, _, _, can_reset in own),
+            can_power=any(row.can_power for row in own),
+            can_reset=any(row.can_reset for row in own),
         )
     return found
+
+
+@reads
+def class_facts(s: Session, user_id: int, group_id: int) -> AccessFacts:
+    """What ties that user to that class; an archived class is taught by nobody."""
+    return AccessFacts(teaches=_classes_of(s, {user_id})[user_id].get(group_id) == MembershipRole.TEACHER)
+
+
+class _Holding(NamedTuple):
+    """Who holds a VM, and what they may do with it."""
+
+    user_id: int | None
+    group_id: int | None
+    via: int | None
+    can_power: bool
+    can_reset: bool
 
 
 def _classes_of(s: Session, user_ids: Collection[int]) -> dict[int, dict[int, MembershipRole]]:
@@ -211,6 +245,7 @@ def _in_force(now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
         or_(Assignment.starts_at.is_(None), Assignment.starts_at <= now),
         or_(Assignment.ends_at.is_(None), Assignment.ends_at > now),
         or_(Assignment.group_id.is_(None), Group.archived_at.is_(None)),
+        or_(Assignment.via_group_id.is_(None), _Via.archived_at.is_(None)),
     )
 
 
@@ -219,7 +254,13 @@ def _loaded() -> Select[Assignment]:
         select(Assignment)
         .join(Assignment.vm)
         .outerjoin(Assignment.group)
-        .options(contains_eager(Assignment.vm), contains_eager(Assignment.group), joinedload(Assignment.user))
+        .outerjoin(Assignment.via_group.of_type(_Via))
+        .options(
+            contains_eager(Assignment.vm),
+            contains_eager(Assignment.group),
+            contains_eager(Assignment.via_group.of_type(_Via)),
+            joinedload(Assignment.user),
+        )
     )
 
 
@@ -249,6 +290,8 @@ def _check_times(starts_at: datetime | None, ends_at: datetime | None) -> None:
 
 def _label(row: Assignment) -> str:
     holder = f"class {row.group.name}" if row.group is not None else row.user.username if row.user else "?"
+    if row.via_group is not None:
+        holder += f" for class {row.via_group.name}"
     return f"{row.vm.label} -> {holder}"
 
 
@@ -259,8 +302,16 @@ def _describe(row: Assignment) -> str:
 
 # Asked for every console that opens, so built once: putting such a statement together costs more than running it.
 _HELD = (
-    select(Assignment.vm_id, Assignment.user_id, Assignment.group_id, Assignment.can_power, Assignment.can_reset)
+    select(
+        Assignment.vm_id,
+        Assignment.user_id,
+        Assignment.group_id,
+        Assignment.via_group_id,
+        Assignment.can_power,
+        Assignment.can_reset,
+    )
     .outerjoin(Assignment.group)
+    .outerjoin(Assignment.via_group.of_type(_Via))
     .where(_in_force(bindparam("now", type_=UtcDateTime)), Assignment.vm_id.in_(bindparam("vm_ids", expanding=True)))
 )
 _MEMBERSHIPS = (

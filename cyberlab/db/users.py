@@ -15,7 +15,7 @@ from cyberlab.db.errors import Conflict, NotFound
 from cyberlab.db.models import LoginSession, Role, User
 from cyberlab.db.page import Page, matching, paged
 from cyberlab.db.read_only import reads
-from cyberlab.db.rows import add, fetch
+from cyberlab.db.rows import add, edit, fetch
 from cyberlab.db.text import clean, normalise_username
 
 LOCAL = "local"
@@ -93,9 +93,19 @@ def create(
     return user
 
 
-def update(s: Session, actor: Actor, user_id: int, *, display_name: str, email: str | None, role: Role) -> User:
-    """Change what an admin may edit; raise NotFound, or Conflict for the last active admin's role."""
+def update(
+    s: Session,
+    actor: Actor,
+    user_id: int,
+    *,
+    display_name: str,
+    email: str | None,
+    role: Role,
+    version: int | None = None,
+) -> User:
+    """Change what an admin may edit; raise NotFound, Stale, or Conflict for the last active admin's role."""
     user = _locked(s, user_id) if role == Role.ADMIN else _locked_with_an_admin_left(s, user_id, "role")
+    edit(s, user, version)
     before = user.role
     user.display_name = clean(display_name, NAME_LIMIT)
     user.email = _checked_email(email)
@@ -136,6 +146,14 @@ def set_active(s: Session, actor: Actor, user_id: int, active: bool) -> None:
         _revoke_logins(s, user.id)
     user.active = active
     audit.record(s, actor, "user.enable" if active else "user.disable", _label(user))
+
+
+def sign_out(s: Session, actor: Actor, user_id: int) -> None:
+    """End a user's login sessions and forget their devices, so that the next sign-in decides anew. Raise NotFound."""
+    user = _locked(s, user_id)
+    _revoke_logins(s, user.id)
+    devices.revoke_all(s, user.id)
+    audit.record(s, actor, "user.sign-out", _label(user))
 
 
 def delete(s: Session, actor: Actor, user_id: int) -> None:

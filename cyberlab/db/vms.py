@@ -13,7 +13,7 @@ from cyberlab.db.errors import Conflict, NotFound
 from cyberlab.db.models import Vm, VmKind
 from cyberlab.db.page import Page, matching, paged
 from cyberlab.db.read_only import reads
-from cyberlab.db.rows import add, fetch
+from cyberlab.db.rows import add, edit, fetch
 from cyberlab.db.text import clean
 
 _CLUSTER = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
@@ -43,12 +43,6 @@ def page(s: Session, *, search: str = "", cluster: str | None = None, offset: in
     return paged(s, rows, (Vm.name, Vm.id), offset, limit)
 
 
-@reads
-def references(s: Session) -> set[tuple[str, int]]:
-    """Cluster and VMID of every VM that the portal knows."""
-    return {(cluster, vmid) for cluster, vmid in s.execute(select(Vm.cluster, Vm.vmid))}
-
-
 def create(
     s: Session, actor: Actor, *, cluster: str, vmid: int, kind: VmKind = VmKind.QEMU, node: str, name: str = ""
 ) -> Vm:
@@ -70,9 +64,11 @@ def update(
     kind: VmKind | None = None,
     node: str | None = None,
     name: str | None = None,
+    version: int | None = None,
 ) -> Vm:
-    """Change what is given; raise NotFound, or Conflict as create() does."""
+    """Change what is given; raise NotFound, Stale, or Conflict as create() does."""
     vm = _found(s, vm_id)
+    edit(s, vm, version)
     before = _describe(vm)
     with s.no_autoflush:
         vm.cluster = vm.cluster if cluster is None else cluster

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlencode
 
@@ -13,12 +13,14 @@ from cyberlab.auth.access import NO_FACTS, AccessFacts, Action, may
 from cyberlab.auth.login import Visit
 from cyberlab.db.audit import Actor
 from cyberlab.db.logins import Login
-from cyberlab.db.models import Role, Vm
+from cyberlab.db.models import Group, Role, Vm
 from cyberlab.handlers import languages
 from cyberlab.handlers.common import CommonHandler
 from cyberlab.handlers.explanations import (
+    NO_SUCH_CLASS,
     NO_SUCH_MACHINE,
     NO_SUCH_PAGE,
+    NOT_YOUR_CLASS,
     NOT_YOUR_MACHINE,
     NOT_YOURS,
     SIGN_IN,
@@ -40,11 +42,24 @@ NAVIGATION = {
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Who may use a handler; ``on_vm``: the action concerns the VM whose id is the address's first part."""
+    """Who may use a handler; ``on_vm``, ``on_class``: it concerns the one whose id is the address's first part."""
 
     public: bool = False
-    action: Action | None = None
+    action: Action = Action.USE
     on_vm: bool = False
+    on_class: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked before something is done: ``danger`` for what cannot be undone; ``hidden``: sent with a yes."""
+
+    title: str
+    text: str
+    button: str
+    back: str
+    danger: bool = False
+    hidden: Mapping[str, str] = field(default_factory=dict)
 
 
 H = TypeVar("H", bound="type[BaseHandler]")
@@ -62,11 +77,11 @@ def signed_in(handler: H) -> H:
     return handler
 
 
-def requires(action: Action, *, on_vm: bool = False) -> Callable[[H], H]:
+def requires(action: Action, *, on_vm: bool = False, on_class: bool = False) -> Callable[[H], H]:
     """Mark a handler as open to those whom auth.access lets do ``action``."""
 
     def mark(handler: H) -> H:
-        handler.rule = Rule(action=action, on_vm=on_vm)
+        handler.rule = Rule(action=action, on_vm=on_vm, on_class=on_class)
         return handler
 
     return mark
@@ -78,6 +93,7 @@ class BaseHandler(CommonHandler):
     rule: ClassVar[Rule | None] = None
     login: Login | None = None
     vm: Vm  # set for rules on a VM
+    group: Group  # set for rules on a class
     facts: AccessFacts = NO_FACTS
 
     async def prepare(self) -> None:
@@ -85,38 +101,45 @@ class BaseHandler(CommonHandler):
         rule = type(self).rule
         if rule is None:
             raise RuntimeError(f"{type(self).__name__} says not who may use it")
-        visit = await self._visit(int(self.path_args[0]) if rule.on_vm else None)
+        visit = await self._visit(rule)
         self.login = visit.login
         if rule.public:
             return
         if self.login is None:
             return self._ask_to_sign_in()
-        if rule.action is not None:
-            self._authorize(self.login, rule, visit)
+        self._authorize(self.login, rule, visit)
 
-    async def _visit(self, vm_id: int | None) -> Visit:
+    async def _visit(self, rule: Rule) -> Visit:
         token = self.get_cookie(self.cookie_name("cyberlab"))
         if not token or len(token) > LONGEST_TOKEN:
             return Visit(None)
-        return await self.portal.logins.visit(token, vm_id)
+        return await self.portal.logins.visit(token, **self.concerned(rule))
+
+    def concerned(self, rule: Rule) -> dict[str, int]:
+        """The VM or class that the address names, as visit() wants it."""
+        named = "vm_id" if rule.on_vm else "group_id" if rule.on_class else ""
+        return {named: int(self.path_args[0])} if named else {}
 
     def _ask_to_sign_in(self) -> None:
         if self.answers_json:
             raise Refusal(401, SIGN_IN)
         # Only what was asked for by GET can be asked for again after signing in.
-        next_ = f"?{urlencode({'next': self.request.uri})}" if self.request.method == "GET" else ""
+        next_ = f"?{urlencode({'next': self.request.uri})}" if self.request.method in ("GET", "HEAD") else ""
         self.redirect(f"/auth/login{next_}", status=303)
 
     def _authorize(self, login: Login, rule: Rule, visit: Visit) -> None:
-        """Ask auth.access, once; raise Refusal 403, or 404 for a VM that does not exist."""
-        assert rule.action is not None
+        """Ask auth.access, once; raise Refusal 403, or 404 for a VM or class that does not exist."""
         if rule.on_vm:
             if visit.vm is None:
                 raise Refusal(404, NO_SUCH_MACHINE)
             self.vm = visit.vm
-            self.facts = visit.facts
+        if rule.on_class:
+            if visit.group is None:
+                raise Refusal(404, NO_SUCH_CLASS)
+            self.group = visit.group
+        self.facts = visit.facts
         if not may(login.role, rule.action, self.facts):
-            words = NOT_YOUR_MACHINE if rule.on_vm else NOT_YOURS
+            words = NOT_YOUR_MACHINE if rule.on_vm else NOT_YOUR_CLASS if rule.on_class else NOT_YOURS
             raise Refusal(403, words, f"{login.username} may not {rule.action.value}")
 
     @property
@@ -152,6 +175,11 @@ class BaseHandler(CommonHandler):
         """Show ``text`` on top of the next page; signed, so that nobody else can put words there."""
         name = self.cookie_name("cyberlab-notice")
         self.set_signed_cookie(name, text, expires_days=None, **self.cookie_flags())
+
+    def ask_first(self, template: str, question: Question, *, status: int = 200, problem: str = "") -> None:
+        """Show a question whose answer is a POST to the same address."""
+        self.set_status(status)
+        self.render(template, problem=problem, **asdict(question))
 
     def _take_notice(self) -> str:
         name = self.cookie_name("cyberlab-notice")

@@ -49,6 +49,16 @@ NOT_YOUR_MACHINE = Explanation(
     "You cannot open it: it was given to somebody else, or your time with it is over.",
     "Ask your teacher if you need it.",
 )
+NO_SUCH_CLASS = Explanation(
+    "There is no such class",
+    "It was removed from the portal, or the address is mistyped.",
+    "Go back to your classes and open it from there.",
+)
+NOT_YOUR_CLASS = Explanation(
+    "This is not a class of yours",
+    "You do not teach it, or it was archived at the end of the term.",
+    "Ask your lab's admin if you should.",
+)
 GONE = Explanation(
     "This no longer exists",
     "Somebody removed it in the meantime, or the address is mistyped. Nothing was changed.",

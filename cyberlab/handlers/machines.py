@@ -14,7 +14,7 @@ from cyberlab.problems import NODE_OFFLINE, Problem
 from cyberlab.proxmox.cluster import Cluster, Inventory
 
 PATIENCE = 15.0  # seconds that an answer about states may take; pages are drawn before it
-STALE = 3  # so many times the wanted age make a state "a while ago"
+STALE = 15.0  # seconds after which a state is shown as that of a while ago
 KNOWN = ("running", "stopped", "paused")
 
 
@@ -59,7 +59,7 @@ async def states(portal: Portal, vms: Iterable[Vm]) -> tuple[dict[int, State], l
             known[name] = portal.clusters[name].last_inventory
         else:
             known[name] = answer
-    oldest = datetime.now(UTC) - timedelta(seconds=max_age * STALE)
+    oldest = datetime.now(UTC) - timedelta(seconds=STALE)
     found = {vm.id: _state(vm, known.get(vm.cluster), oldest, portal.errands.of(vm.id)) for vm in wanted}
     return found, sorted(messages)
 
@@ -67,8 +67,8 @@ async def states(portal: Portal, vms: Iterable[Vm]) -> tuple[dict[int, State], l
 def _state(vm: Vm, inventory: Inventory | None, oldest: datetime, errand: Errand | None) -> State:
     if errand is not None and errand.running:
         return STARTING
-    if inventory is None:
-        return UNKNOWN
+    if inventory is None:  # since the portal began to run; what was written down before is old
+        return State(vm.status, vm.status, True) if vm.status in KNOWN else UNKNOWN
     found = inventory.resources.get(vm.vmid)
     if found is None:
         return State("gone", "not on the cluster")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from collections.abc import Callable
 from dataclasses import replace
 from urllib.parse import quote, urlencode
 
@@ -11,21 +11,44 @@ from cyberlab import problems
 from cyberlab.blocking import BlockingPool
 from cyberlab.problems import Problem
 from cyberlab.proxmox import cookies, tls
+from cyberlab.proxmox.answers import (
+    POWER,
+    ConsoleTicket,
+    Snapshot,
+    TaskStatus,
+    Upid,
+    VmStatus,
+    power_path,
+    rollback_path,
+    vm_path,
+)
 from cyberlab.proxmox.authority import AuthorityCache
 from cyberlab.proxmox.cookies import CookieCache, settings_problems
 from cyberlab.proxmox.flight import Flight
 from cyberlab.proxmox.inventory import Inventory, InventoryCache
-from cyberlab.proxmox.pvesh import POWER, ConsoleTicket, Pvesh, TaskStatus, Upid, VmStatus, meaning, vm_path
+from cyberlab.proxmox.pvesh import Pvesh, meaning
 from cyberlab.proxmox.ssh import SshPool
+from cyberlab.proxmox.tasks import Tasks
 from cyberlab.proxmox.tls import Trust
 from cyberlab.settings import ClusterSettings
 
-__all__ = ["POWER", "Cluster", "ConsoleTicket", "Inventory", "settings_problems"]
+__all__ = [
+    "POWER",
+    "Cluster",
+    "ConsoleTicket",
+    "Inventory",
+    "Snapshot",
+    "TaskStatus",
+    "Upid",
+    "settings_problems",
+]
 
 _STATUS_SECONDS = 4.0  # for the live state of one VM: a node that is offline would take two minutes
 _ABOUT_THE_VM = (problems.VM_GONE, problems.VM_LOCKED, problems.VM_STOPPED, problems.NODE_OFFLINE)
 _POWER_SECONDS = 120.0  # pvesh waits for the task; a shutdown takes up to its own 60 s
-_POLL_SECONDS = 1.0
+# The type of task that an action makes, behind "qm" or "vz"; of what high availability looks after, its manager's.
+_HA = {"start": "hastart", "stop": "hastop", "shutdown": "hastop"}
+_NEEDS_POWER = ("reset", "reboot")  # refused before there is a task
 _FILES_SECONDS = 10.0
 _TRUSTS = 64
 
@@ -39,6 +62,7 @@ class Cluster:
         self.name = settings.cluster
         self.ssh = SshPool(settings)
         self.pvesh = Pvesh(self.ssh, settings.pvesh_timeout)
+        self._tasks = Tasks(self.pvesh)
         self._cookies = CookieCache(self._fetch_cookie)
         self._inventory = InventoryCache(self.pvesh.resources)
         self._authority = AuthorityCache(self._fetch_authority)
@@ -60,6 +84,15 @@ class Cluster:
     def last_inventory(self) -> Inventory | None:
         """The newest inventory that came, however old."""
         return self._inventory.last
+
+    @property
+    def problem(self) -> Problem | None:
+        """Why the newest call for an inventory gave none."""
+        return self._inventory.problem
+
+    async def nodes(self) -> dict[str, str]:
+        """The cluster's nodes and their status ("online" is the good one)."""
+        return await self.pvesh.nodes()
 
     async def status(self, node: str, kind: str, vmid: int) -> VmStatus:
         """One guest's live state."""
@@ -105,14 +138,11 @@ class Cluster:
     async def power(self, node: str, kind: str, vmid: int, action: str) -> None:
         """One of POWER, and wait for its task; raise Problem when that failed.
 
-        Exit status 0 of pvesh says that the task was begun; how it ended is asked of the task. To start what runs
-        already is no failure: two people may click at the same time.
+        Exit status 0 of pvesh says that the task was begun; how it ended is asked of the task.
         """
         upid = await self.pvesh.power(node, kind, vmid, action, timeout=_POWER_SECONDS)
-        status = await self.wait_task(upid, _POWER_SECONDS)
-        if not status.ok and not (action == "start" and "already running" in status.exit_status):
-            ended = status.exit_status[:200]
-            raise Problem(meaning(ended), f"{action} of {self.name}/{vmid}: {ended}")
+        status = await self.pvesh.task_status(upid)
+        self._check(upid, await self.wait_task(upid, _POWER_SECONDS) if status.running else status)
 
     async def start(self, node: str, kind: str, vmid: int) -> None:
         """Switch a guest on."""
@@ -134,17 +164,65 @@ class Cluster:
         """Ask a guest to shut down, and start it again."""
         await self.power(node, kind, vmid, "reboot")
 
+    # --- tasks that nobody waits for with an open channel
+
+    async def begin(self, node: str, kind: str, vmid: int, action: str) -> Upid:
+        """Begin one of POWER and return its task's id while it runs; raise Problem.
+
+        What keeps it from being begun at all (no such machine, a reset of one that is off) is raised here; what goes
+        wrong in the task (a lock) is its end: see finish().
+        """
+        path = power_path(node, kind, vmid, action)
+        if action == "reset" and kind != "qemu":
+            raise Problem(problems.VM_KIND_UNSUPPORTED, f"{kind}/{vmid} has no reset button")
+        status = await self.status(node, kind, vmid)
+        if action in _NEEDS_POWER and status.status == "stopped":
+            raise Problem(problems.VM_STOPPED, f"{action} of {self.name}/{vmid}")
+        return await self._tasks.begin(node, vmid, (_task_kind(kind, action), _HA.get(action, "")), path, {})
+
+    async def snapshots(self, node: str, kind: str, vmid: int) -> list[Snapshot]:
+        """A guest's snapshots, those that can be taken back to."""
+        return await self.pvesh.snapshots(node, kind, vmid)
+
+    async def rollback(self, node: str, kind: str, vmid: int, name: str, start: bool) -> Upid:
+        """Begin to take a guest back to a snapshot, and return the task's id while it runs; raise Problem.
+
+        A machine that runs is switched off by it; ``start``: and on again afterwards. One whose snapshot holds its
+        memory goes on where it was.
+        """
+        path = rollback_path(node, kind, vmid, name)
+        await self.status(node, kind, vmid)  # whether it is there: a call that fails at once leaves no task to be found
+        return await self._tasks.begin(
+            node, vmid, (_task_kind(kind, "rollback"),), path, {"start": "1"} if start else {}
+        )
+
     async def task_status(self, upid: Upid) -> TaskStatus:
         """How a task is, or ended."""
-        return await self.pvesh.task_status(upid)
+        return await self._tasks.status(upid)
 
-    async def wait_task(self, upid: Upid, timeout: float) -> TaskStatus:
-        """Poll a task until it ends; raise Problem(PVESH_TIMEOUT) after ``timeout`` seconds."""
-        until = time.monotonic() + timeout
-        while (status := await self.task_status(upid)).running:
-            if time.monotonic() >= until:
-                raise Problem(problems.PVESH_TIMEOUT, "the task has not ended")
-            await asyncio.sleep(_POLL_SECONDS)
+    async def wait_task(
+        self, upid: Upid, timeout: float, progress: Callable[[TaskStatus], None] | None = None
+    ) -> TaskStatus:
+        """Look at a task until it ends, telling ``progress`` of each look; raise Problem.
+
+        Raises Problem(PVESH_TIMEOUT) after ``timeout`` seconds; the task goes on then.
+        """
+        return await self._tasks.wait(upid, timeout, progress)
+
+    async def finish(
+        self, upid: Upid, timeout: float, progress: Callable[[TaskStatus], None] | None = None
+    ) -> TaskStatus:
+        """The same, and raise Problem when the task failed; its detail is what the task said.
+
+        To start what runs already is no failure: two people may click at the same time.
+        """
+        return self._check(upid, await self.wait_task(upid, timeout, progress))
+
+    @staticmethod
+    def _check(upid: Upid, status: TaskStatus) -> TaskStatus:
+        if not status.ok and not ("start:" in upid.text and "already running" in status.exit_status):
+            ended = status.exit_status[:200]
+            raise Problem(meaning(ended), f"{upid.text}: {ended}")
         return status
 
     # --- consoles
@@ -222,6 +300,7 @@ class Cluster:
 
     def close(self) -> None:
         """End what is in flight and the SSH connections (blocking; called from the loop)."""
+        self._tasks.close()
         self._cookies.close()
         self._inventory.close()
         self._authority.close()
@@ -229,3 +308,7 @@ class Cluster:
             flight.close()
         self.ssh.close()
         self._files.close()
+
+
+def _task_kind(kind: str, action: str) -> str:
+    return ("qm" if kind == "qemu" else "vz") + action

@@ -57,11 +57,11 @@ async def _run(args: argparse.Namespace) -> None:
     except (StateInUse, OSError) as trouble:
         sys.exit(f"the simulated Proxmox node did not start: {trouble}")
     try:
+        loop.add_signal_handler(signal.SIGUSR1, _tell, cluster)
         ready = {"environment": cluster.environment(), "vms": cluster.vms(), "qemu": cluster.qemu}
         ready["clusters_toml"] = cluster.environment_toml()
         sys.stdout.write(json.dumps(ready) + "\n")
         sys.stdout.flush()
-        loop.add_signal_handler(signal.SIGUSR1, _tell, cluster)
         await stop.wait()
     finally:
         if args.with_parent:

@@ -251,7 +251,7 @@ class Api:
                 status = "Failed to run vncproxy."
                 await asyncio.sleep(self._options.stopped_close)
                 return
-            relay = Relay(client, guest, self._options, slot.vm.vmid)
+            relay = Relay(client, guest, self._options, vmid=slot.vm.vmid, terminal=not slot.password)
             self.consoles.add(relay)
             try:
                 await relay.run()

@@ -20,6 +20,7 @@ from cyberlab.simulator.remote import Remote
 from cyberlab.simulator.sshd import Sshd
 from cyberlab.simulator.state import ClusterState
 from cyberlab.simulator.tasks import Tasks
+from cyberlab.simulator.termproxy import Terminals
 from cyberlab.simulator.tickets import KeyRing, Tickets
 from cyberlab.simulator.vncproxy import Consoles
 
@@ -50,7 +51,10 @@ class Member:
         self._shared = shared
         self.cpu = Cpu()
         self.tickets = Tickets(shared.ring, self.clock)
-        self.consoles = Consoles(shared.state, name, shared.options, shared.tasks, shared.guests, self.cpu)
+        self.terminals = Terminals(shared.state, shared.options, self.tickets)
+        self.consoles = Consoles(
+            shared.state, name, shared.options, shared.tasks, shared.guests, self.terminals, self.cpu
+        )
 
     def clock(self) -> float:
         """The time as this node has it."""
@@ -89,6 +93,7 @@ class Member:
         await self.remote.close()
         await self.commands.close()
         await self.consoles.close()
+        await self.terminals.close()
         self.cpu.close()
 
     def unplug(self) -> None:

@@ -29,6 +29,7 @@ from cyberlab.simulator.remote import Remote
 from cyberlab.simulator.sshd import USER, Sshd
 from cyberlab.simulator.state import ClusterState, Vm, demo_cluster
 from cyberlab.simulator.tasks import Tasks
+from cyberlab.simulator.termproxy import Terminals
 from cyberlab.simulator.tickets import KeyRing, Tickets
 from cyberlab.simulator.vncproxy import Consoles
 
@@ -68,7 +69,7 @@ class SimulatedCluster:
         self.qemu = guest_qemu.available() if qemu is None else qemu
         self.guests: dict[int, Guest] = {}
         self.tasks = Tasks()
-        self.power = Power(self.options, self.tasks, self.guests)
+        self.power = Power(self.options, self.tasks, self.guests, self._hang_up)
         self.members: dict[str, Member] = {}
         self._addresses = dict(addresses or {self.state.here: "127.0.0.1"})
         self._ports = ssh_port, api_port
@@ -128,6 +129,11 @@ class SimulatedCluster:
         return self._here.consoles
 
     @property
+    def terminals(self) -> Terminals:
+        """Its termproxy workers."""
+        return self._here.terminals
+
+    @property
     def pvesh(self) -> Pvesh:
         """Its command of that name."""
         return self._here.pvesh
@@ -180,6 +186,11 @@ class SimulatedCluster:
             await self.power.on(vm)
         except Refusal as refusal:
             log.warning("the guest %d (%s) did not start: %s", vm.vmid, vm.name, refusal.message)
+
+    def _hang_up(self, vmid: int) -> None:
+        """A guest went off: its terminals end, whichever node they were opened at."""
+        for member in self.members.values():
+            member.terminals.hang_up(vmid)
 
     def _crashed(self, vmid: int) -> None:
         """A QEMU ended by itself (or was told to): for Proxmox the VM is stopped from now on."""

@@ -50,6 +50,10 @@ class Options:
     idle_exit: float = 900.0
     stopped_close: float = 0.5
 
+    # termproxy: how long it waits for the line of authentication, and from its OK to the first byte of the terminal.
+    terminal_sign_in: float = 10.0
+    terminal_start: float = 0.01
+
     # pveproxy
     # A call over HTTPS: 0.04 on a real host, CPU all of it.
     https_cpu: float = 0.0

@@ -19,10 +19,14 @@ BROKEN_PIPE = "broken pipe "
 class Power:
     """Switches guests for pvesh and for tests; the guest's process follows the state."""
 
-    def __init__(self, options: Options, tasks: Tasks, guests: dict[int, Guest]) -> None:
+    def __init__(
+        self, options: Options, tasks: Tasks, guests: dict[int, Guest], went_off: Callable[[int], None]
+    ) -> None:
+        """``went_off`` is told the VMID of a guest that was switched off."""
         self._options = options
         self._tasks = tasks
         self._guests = guests
+        self._went_off = went_off
         self._workers: set[asyncio.Task[None]] = set()
 
     async def on(self, vm: Vm) -> None:
@@ -43,6 +47,7 @@ class Power:
         guest = self._guests.get(vm.vmid)
         if guest is not None:
             await guest.stop()
+        self._went_off(vm.vmid)
 
     async def start(self, call: Call, vm: Vm) -> str:
         """POST status/start."""

@@ -1,4 +1,4 @@
-"""The worker behind ``vncproxy``: a port that accepts once, within ten seconds, then ``qm vncproxy``.
+"""The worker behind ``vncproxy``: a port that accepts once, within ten seconds, then ``qm vncproxy`` or termproxy.
 
 The ports are slots in this process, not sockets: they behave the same towards the web port, and two simulated nodes on
 one machine do not fight over 5900.
@@ -17,6 +17,7 @@ from cyberlab.simulator.options import Options
 from cyberlab.simulator.refusal import Refusal
 from cyberlab.simulator.state import ClusterState, Vm
 from cyberlab.simulator.tasks import Task, Tasks
+from cyberlab.simulator.termproxy import Terminals
 
 
 @dataclass(slots=True)
@@ -24,19 +25,33 @@ class Slot:
     """A listening worker: ``password`` is empty for a terminal."""
 
     vm: Vm
+    port: int
     task: Task
     password: str
     timer: asyncio.TimerHandle
+    failure: str = ""  # the task's status where the worker itself has failed
+
+    def failed(self, status: str) -> None:
+        """The worker has ended badly."""
+        self.failure = status
 
 
 class Consoles:
     """The console ports of the node where pvesh ran."""
 
     def __init__(
-        self, state: ClusterState, here: str, options: Options, tasks: Tasks, guests: dict[int, Guest], cpu: Cpu
+        self,
+        state: ClusterState,
+        here: str,
+        options: Options,
+        tasks: Tasks,
+        guests: dict[int, Guest],
+        terminals: Terminals,
+        cpu: Cpu,
     ) -> None:
         """``here``: the node that listens."""
         self._state = state
+        self._terminals = terminals
         self._cpu = cpu
         self.here = here
         self._options = options
@@ -55,7 +70,7 @@ class Consoles:
         port = self._next_port()
         task = self._tasks.begin(self.here, "vncproxy", str(vm.vmid), user)
         timer = asyncio.get_running_loop().call_later(self._options.accept_window, self._expire, port)
-        self._slots[port] = Slot(vm, task, password, timer)
+        self._slots[port] = Slot(vm, port, task, password, timer)
         return port, task
 
     def _next_port(self) -> int:
@@ -84,8 +99,10 @@ class Consoles:
         if node is not None and not node.online:
             await asyncio.sleep(self._options.offline_hang)  # it goes there by ssh, which has no timeout of its own
             return None
+        if not slot.password:
+            return await self._terminals.connect(slot.vm, slot.port, slot.failed)
         guest = self._guests.get(slot.vm.vmid)
-        if guest is None or not slot.vm.running or not slot.password:
+        if guest is None or not slot.vm.running:
             return None
         await self._cpu.work("qm vncproxy", self._options.vncproxy_cpu)
         await asyncio.sleep(self._options.vncproxy_start)
@@ -96,7 +113,7 @@ class Consoles:
 
     def end(self, slot: Slot, status: str = "OK") -> None:
         """The worker has ended."""
-        self._tasks.end(slot.task, status)
+        self._tasks.end(slot.task, slot.failure or status)
 
     async def close(self) -> None:
         """Stop listening everywhere."""

@@ -65,11 +65,15 @@ def unmask(mask: bytes, payload: bytes) -> bytes:
 class Relay:
     """One console between a client's websocket and a guest's screen."""
 
-    def __init__(self, client: Streams, guest: Streams, options: Options, vmid: int = 0) -> None:
+    def __init__(
+        self, client: Streams, guest: Streams, options: Options, *, vmid: int = 0, terminal: bool = False
+    ) -> None:
+        """``terminal``: termproxy is behind it, which does not leave when nothing happens."""
         self.vmid = vmid
         self._client_reader, self._client = client
         self._guest_reader, self._guest = guest
         self._options = options
+        self._terminal = terminal
         self.moved = time.monotonic()  # when the last byte of RFB passed, in either direction
         self.wedged = ""
 
@@ -87,8 +91,9 @@ class Relay:
         directions = [
             asyncio.create_task(self._to_guest(), name="console to guest"),
             asyncio.create_task(self._to_client(), name="console to client"),
-            asyncio.create_task(self._idle(), name="console idle"),
         ]
+        if not self._terminal:
+            directions.append(asyncio.create_task(self._idle(), name="console idle"))
         try:
             done, _ = await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -29,11 +29,15 @@ TABLE: dict[tuple[Role, Action], set[str]] = {
     (Role.STUDENT, Action.OPEN_CONSOLE): ASSIGNED,
     (Role.STUDENT, Action.POWER): POWER,
     (Role.STUDENT, Action.RESET): RESET,
+    (Role.STUDENT, Action.USE): ALL,
     (Role.TEACHER, Action.OPEN_CONSOLE): ASSIGNED | TEACHES,
     (Role.TEACHER, Action.SUPERVISE): ASSIGNED | TEACHES,
     (Role.TEACHER, Action.POWER): POWER | TEACHES,
     (Role.TEACHER, Action.RESET): RESET | TEACHES,
+    (Role.TEACHER, Action.CHOOSE_SNAPSHOT): TEACHES,
+    (Role.TEACHER, Action.RUN_CLASS): TEACHES,
     (Role.TEACHER, Action.TEACH): ALL,
+    (Role.TEACHER, Action.USE): ALL,
     **{(Role.ADMIN, action): ALL for action in Action},
 }
 

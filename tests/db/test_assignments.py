@@ -13,7 +13,7 @@ from cyberlab.db import assignments, audit, groups, users, vms
 from cyberlab.db.assignments import AccessFacts
 from cyberlab.db.audit import Actor
 from cyberlab.db.engine import Database
-from cyberlab.db.errors import Conflict, NotFound
+from cyberlab.db.errors import Conflict, NotFound, Stale
 from cyberlab.db.models import Assignment, Group, MembershipRole, Role
 
 NOW = datetime(2026, 10, 5, 8, 0, tzinfo=UTC)
@@ -241,3 +241,62 @@ def test_the_list_is_searched_by_vm_user_and_class(lab: Lab) -> None:
     assert ([row.vm.name for row in page.rows], page.total) == (["kali-08"], 3)
     assert page.rows[0].user is not None
     assert page.rows[0].group is None
+
+
+def test_what_is_for_a_classs_sake_is_seen_by_that_classs_teachers_alone(lab: Lab) -> None:
+    lab.assign(0, user=lab.anna, via_group_id=lab.netsec)
+    assert lab.facts(lab.anna).assigned
+    assert lab.facts(lab.carla) == AccessFacts(teaches=True)
+    assert lab.facts(lab.dora) == NOTHING  # Anna studies there too, but this VM is not for it
+    seen = [row.via_group.name for row in lab.database.call(assignments.taught, lab.carla, NOW) if row.via_group]
+    assert seen == ["Network security"]
+    assert lab.database.call(assignments.taught, lab.dora, NOW) == []
+
+
+def test_what_is_for_a_classs_sake_ends_with_the_class(lab: Lab) -> None:
+    lab.assign(0, user=lab.anna, via_group_id=lab.netsec)
+    with lab.database.transaction() as s:
+        group = s.get(Group, lab.netsec)
+        assert group is not None
+        group.archived_at = NOW
+    assert lab.facts(lab.anna) == lab.facts(lab.carla) == NOTHING
+    assert lab.held(lab.anna) == []
+
+
+def test_a_class_has_no_sake(lab: Lab) -> None:
+    with pytest.raises(Conflict):
+        lab.assign(0, group=lab.netsec, via_group_id=lab.forensics)
+    with pytest.raises(NotFound):
+        lab.assign(0, user=lab.anna, via_group_id=999)
+
+
+def test_who_teaches_a_class(lab: Lab) -> None:
+    def teaches(user: int, group: int) -> bool:
+        return lab.database.call(assignments.class_facts, user, group).teaches
+
+    assert teaches(lab.carla, lab.netsec)
+    assert not teaches(lab.carla, lab.forensics)
+    assert not teaches(lab.anna, lab.netsec)
+    with lab.database.transaction() as s:
+        group = s.get(Group, lab.netsec)
+        assert group is not None
+        group.archived_at = NOW
+    assert not teaches(lab.carla, lab.netsec)
+
+
+def test_of_two_who_edit_the_second_is_told(lab: Lab) -> None:
+    row = lab.assign(0, user=lab.anna)
+
+    def save(version: int | None, *, can_power: bool) -> Assignment:
+        return lab.database.call(
+            assignments.update, lab.actor, row.id,
+            starts_at=None, ends_at=None, can_power=can_power, can_reset=False, version=version,
+        )  # fmt: skip
+
+    assert save(1, can_power=True).version == 2
+    with pytest.raises(Stale):
+        save(1, can_power=False)
+    kept = lab.database.call(assignments.get, row.id)
+    assert kept is not None
+    assert (kept.can_power, kept.version) == (True, 2)
+    assert save(None, can_power=False).version == 3

@@ -13,8 +13,9 @@ from tornado.ioloop import IOLoop
 from cyberlab import problems
 from cyberlab.problems import Problem
 from cyberlab.proxmox import cluster as module
+from cyberlab.proxmox import tasks
+from cyberlab.proxmox.answers import ConsoleTicket, Upid
 from cyberlab.proxmox.cluster import Cluster
-from cyberlab.proxmox.pvesh import ConsoleTicket, Upid
 from tests.proxmox.authority import Authority
 from tests.sshd import Sshd
 
@@ -187,10 +188,7 @@ async def test_no_answer_is_a_problem_and_leaves_the_last_inventory(
 
 
 @pytest.mark.gen_test(timeout=30)
-async def test_power_means_that_the_task_went_well(
-    cluster: Cluster, node: Node, monkeypatch: pytest.MonkeyPatch
-) -> None:  # fmt: skip
-    monkeypatch.setattr(module, "_POLL_SECONDS", 0.0)
+async def test_power_means_that_the_task_went_well(cluster: Cluster, node: Node) -> None:
     with pytest.raises(Problem) as caught:
         await cluster.start("pve1", "qemu", 104)  # as recorded: exit 0, and the task failed
     assert caught.value.code == problems.VM_LOCKED
@@ -199,8 +197,8 @@ async def test_power_means_that_the_task_went_well(
         "start": cluster.start, "stop": cluster.stop, "shutdown": cluster.shutdown, "reset": cluster.reset,
         "reboot": cluster.reboot,
     }  # fmt: skip
-    upid = UPID.format(105)
     for action, call in calls.items():
+        upid = UPID.format(105).replace("qmstart", f"qm{action}")
         node.answer("create", f"/nodes/pve1/qemu/105/status/{action}", upid)
         for end, code in (("OK", None), ("WARNINGS: 1", None), ("VM 105 not running", problems.VM_STOPPED)):
             node.answer("get", f"/nodes/pve1/tasks/{upid}/status", {"status": "stopped", "exitstatus": end})
@@ -222,7 +220,8 @@ async def test_power_means_that_the_task_went_well(
 
 @pytest.mark.gen_test(timeout=30)
 async def test_a_task_is_waited_for(cluster: Cluster, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_POLL_SECONDS", 0.0)
+    monkeypatch.setattr(tasks, "_LAST_PAUSE", 0.0)
+    node.answer("get", "/nodes/pve1/tasks", [], source="all", limit="500")
     upid = Upid(UPID.format(105), "pve1")
     path = f"/nodes/pve1/tasks/{upid.text}/status"
     node.answer("get", path, {"status": "running"})

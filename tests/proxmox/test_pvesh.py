@@ -10,17 +10,9 @@ import pytest
 from cyberlab import problems
 from cyberlab.problems import Problem
 from cyberlab.proxmox import pvesh as module
+from cyberlab.proxmox.answers import TaskStatus, Upid, console_ticket, vm_path
 from cyberlab.proxmox.command import CommandResult
-from cyberlab.proxmox.pvesh import (
-    TaskStatus,
-    Upid,
-    answer,
-    command_line,
-    console_ticket,
-    failure,
-    meaning,
-    vm_path,
-)
+from cyberlab.proxmox.pvesh import answer, command_line, failure, meaning
 from tests.proxmox.replay import RECORDED
 
 TRANSCRIPTS: list[dict[str, Any]] = json.loads(RECORDED.read_text())

@@ -9,14 +9,8 @@ import pytest
 
 from cyberlab import problems
 from cyberlab.problems import Problem
-from cyberlab.proxmox.pvesh import (
-    POWER,
-    Pvesh,
-    Resource,
-    TaskStatus,
-    Upid,
-    VmStatus,
-)
+from cyberlab.proxmox.answers import POWER, Resource, TaskStatus, Upid, VmStatus
+from cyberlab.proxmox.pvesh import Pvesh
 from cyberlab.proxmox.ssh import SshPool
 from tests.proxmox.replay import RECORDED
 from tests.sshd import Sshd

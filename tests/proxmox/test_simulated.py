@@ -15,11 +15,12 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from cyberlab import problems
+from cyberlab.console import vnc
 from cyberlab.console.upstream import Target, dial
 from cyberlab.db.models import Vm, VmKind
 from cyberlab.handlers.vm_source import VmSource
 from cyberlab.problems import Problem
-from cyberlab.proxmox.cluster import Cluster
+from cyberlab.proxmox.cluster import Cluster, TaskStatus
 from cyberlab.settings import ClusterSettings
 from cyberlab.simulator.node import SimulatedCluster
 from cyberlab.simulator.options import Options
@@ -107,7 +108,7 @@ async def look(target: Target) -> bytes:
     """Dial, authenticate, and read ServerInit's fixed part: a console is open."""
     link = await dial(target)
     try:
-        await link.authenticate(target.vnc_password)
+        await vnc.authenticate(link, target.vnc_password)
         return await link.read(24)
     finally:
         link.abort()
@@ -177,6 +178,58 @@ async def test_power(cluster: Cluster, node: SimulatedCluster) -> None:
     assert await code_of(cluster.shutdown("pve1", "qemu", 101)) == problems.VM_STOPPED
     assert await code_of(cluster.start("pve1", "qemu", 104)) == problems.VM_LOCKED
     assert await code_of(cluster.start("pve1", "qemu", 999)) == problems.VM_GONE
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_power_without_waiting(cluster: Cluster, node: SimulatedCluster) -> None:
+    node.options.task_duration = 0.5
+    begun = await cluster.begin("pve1", "qemu", 101, "start")
+    shown: list[TaskStatus] = []
+    assert (await cluster.finish(begun, 20.0, shown.append)).ok
+    assert shown[0].running, "it was found while it ran"
+    assert node.state.vms[101].running
+    node.options.task_duration = 0.0
+    upids = await asyncio.gather(*(cluster.begin("pve1", "qemu", vmid, "stop") for vmid in (100, 101, 105)))
+    assert len({upid.text for upid in upids}) == 3
+    assert all([(await cluster.finish(upid, 20.0)).ok for upid in upids])
+    assert not any(node.state.vms[vmid].running for vmid in (100, 101, 105))
+    remote = await cluster.begin("pve2", "qemu", 102, "reset")
+    assert remote.node == "pve2"
+    await cluster.finish(remote, 20.0)
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_what_is_wrong_with_a_task(cluster: Cluster, node: SimulatedCluster) -> None:
+    locked = await cluster.begin("pve1", "qemu", 104, "start")
+    assert await code_of(cluster.finish(locked, 20.0)) == problems.VM_LOCKED
+    await cluster.finish(await cluster.begin("pve1", "qemu", 100, "start"), 20.0)  # it runs already: as asked
+    off = await cluster.begin("pve1", "qemu", 101, "shutdown")
+    assert await code_of(cluster.finish(off, 20.0)) == problems.VM_STOPPED
+    for action in ("reset", "reboot"):
+        assert await code_of(cluster.begin("pve1", "qemu", 101, action)) == problems.VM_STOPPED
+    assert await code_of(cluster.begin("pve1", "qemu", 999, "start")) == problems.VM_GONE
+    assert await code_of(cluster.rollback("pve1", "qemu", 999, "lesson1", False)) == problems.VM_GONE
+    assert await code_of(cluster.begin("pve1", "lxc", 300, "reset")) == problems.VM_KIND_UNSUPPORTED
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_back_to_a_snapshot(cluster: Cluster, node: SimulatedCluster) -> None:
+    (lesson,) = await cluster.snapshots("pve1", "qemu", 103)
+    assert (lesson.name, lesson.description, lesson.with_memory) == ("lesson1", "start of lesson", False)
+    assert lesson.taken_at is not None
+    assert lesson.taken_at.year == 2026
+    assert await cluster.snapshots("pve1", "qemu", 101) == []
+    await cluster.finish(await cluster.rollback("pve1", "qemu", 103, "lesson1", False), 20.0)
+    assert not node.state.vms[103].running
+    await cluster.finish(await cluster.rollback("pve1", "qemu", 103, "lesson1", True), 20.0)
+    assert node.state.vms[103].running
+    unknown = await cluster.rollback("pve1", "qemu", 103, "nope", False)
+    with pytest.raises(Problem) as caught:
+        await cluster.finish(unknown, 20.0)
+    assert "snapshot 'nope' does not exist" in caught.value.detail
+    for name in ("current", "x; reboot", "../config", ""):
+        with pytest.raises(ValueError, match="no name of a snapshot"):
+            await cluster.rollback("pve1", "qemu", 103, name, False)
 
 
 @pytest.mark.gen_test(timeout=30)

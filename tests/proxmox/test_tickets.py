@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from cyberlab.proxmox.answers import ConsoleTicket, console_ticket
 from cyberlab.proxmox.cluster import Cluster
-from cyberlab.proxmox.pvesh import ConsoleTicket, console_ticket
 
 UPID = "UPID:pve1:00000984:00052FF2:6B02E098:vncproxy:100:root@pam:"
 FEW = settings(max_examples=50, deadline=None)  # a busy machine is no failure

@@ -129,8 +129,8 @@ class Connection:
             await self.writer.wait_closed()
 
 
-def websocket_path(vmid: int, port: str, ticket: str, node: str = "pve1") -> str:
-    return f"/api2/json/nodes/{node}/qemu/{vmid}/vncwebsocket?port={port}&vncticket={quote(ticket, safe='')}"
+def websocket_path(vmid: int, port: str, ticket: str, node: str = "pve1", kind: str = "qemu") -> str:
+    return f"/api2/json/nodes/{node}/{kind}/{vmid}/vncwebsocket?port={port}&vncticket={quote(ticket, safe='')}"
 
 
 UPGRADE = {
