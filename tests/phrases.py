@@ -12,6 +12,8 @@ from tornado.template import Template
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATES = ROOT / "templates"
+MODULES = sorted(path for path in (ROOT / "cyberlab").rglob("*.py") if not path.name.startswith("cli"))
+PAGES = sorted(TEMPLATES.rglob("*.html"))
 TAGS = re.compile(r"\{%.*?%\}|\{\{.*?\}\}|\{#.*?#\}", re.DOTALL)
 OTHER_FILES = re.compile(r"\{%\s*(?:extends|include)\b.*?%\}")
 # Attributes that people read or hear.
@@ -145,3 +147,10 @@ def untranslated(path: Path) -> list[str]:
         elif isinstance(node, ast.Call):
             found += [text for argument in _given(node, SHOWN) for text in _bare(argument)]
     return sorted({" ".join(text.split()) for text in found if _worded(text)})
+
+
+def needed() -> set[Key]:
+    """All keys that there are."""
+    return {key for path in MODULES for key in python_keys(path)} | {
+        key for path in PAGES for key in template_keys(path)
+    }

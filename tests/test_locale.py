@@ -13,24 +13,13 @@ from tornado import locale
 
 from cyberlab.handlers import languages
 from cyberlab.phrases import Phrase
-from tests.phrases import ROOT, TEMPLATES, Key, glued, python_keys, template_keys, untranslated
+from tests.phrases import MODULES, PAGES, ROOT, TEMPLATES, glued, needed, untranslated
 
 SORTER: dict[str, Any] = runpy.run_path(str(ROOT / "scripts" / "phrases.py"))
 FILES = sorted((ROOT / "locale").glob("*.csv"))
-MODULES = sorted(path for path in (ROOT / "cyberlab").rglob("*.py") if not path.name.startswith("cli"))
-PAGES = sorted(TEMPLATES.rglob("*.html"))
 # Templates whose texts are still English for everybody; the list only gets shorter.
 NOT_YET = {"console.html"}
 PLACEHOLDER = re.compile(r"%(?:\(\w+\))?[-+ #0-9.]*[a-z%]")
-
-
-def _needed() -> set[Key]:
-    found: set[Key] = set()
-    for path in MODULES:
-        found |= python_keys(path)
-    for path in PAGES:
-        found |= template_keys(path)
-    return found
 
 
 def _rows(path: Path) -> list[tuple[str, str, str]]:
@@ -43,7 +32,7 @@ def test_every_language_has_its_file() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_everything_is_translated(path: Path) -> None:
-    missing = _needed() - {(english, number) for english, _, number in _rows(path)}
+    missing = needed() - {(english, number) for english, _, number in _rows(path)}
     if missing:
         rows = SORTER["in_order"]([[english, "…", number] if number else [english, "…"] for english, number in missing])
         pytest.fail(f"{path.name} lacks these; translate them, then run scripts/phrases.py:\n{rows}", pytrace=False)
@@ -51,7 +40,7 @@ def test_everything_is_translated(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_nothing_is_translated_in_vain(path: Path) -> None:
-    unused = {(english, number) for english, _, number in _rows(path)} - _needed()
+    unused = {(english, number) for english, _, number in _rows(path)} - needed()
     if unused:
         texts = "\n".join(sorted(english for english, _ in unused))
         pytest.fail(f"{path.name} has texts that nothing shows; remove their rows:\n{texts}", pytrace=False)

@@ -155,6 +155,12 @@ def _user(s: Session, mapping: GroupMapping, identity: Identity, address: str) -
     return user
 
 
+def is_about(identity: Identity, user: User) -> bool:
+    """Whether a backend speaks of that very user, not of another one who has the name by now."""
+    own = str(user.id) if user.backend == LOCAL else user.subject
+    return identity.backend == user.backend and bool(identity.subject) and _subject(identity.subject) == own
+
+
 def _subject(subject: str) -> str:
     """As the column holds it; an issuer's address and a pairwise identifier may be longer together."""
     if len(subject) <= SUBJECT_LIMIT:

@@ -44,12 +44,6 @@ def page(s: Session, *, search: str = "", cluster: str | None = None, offset: in
     return paged(s, rows, (Vm.name, Vm.id), offset, limit)
 
 
-@reads
-def references(s: Session) -> set[tuple[str, int]]:
-    """Cluster and VMID of every VM that the portal knows."""
-    return {(cluster, vmid) for cluster, vmid in s.execute(select(Vm.cluster, Vm.vmid))}
-
-
 def create(
     s: Session, actor: Actor, *, cluster: str, vmid: int, kind: VmKind = VmKind.QEMU, node: str, name: str = ""
 ) -> Vm:

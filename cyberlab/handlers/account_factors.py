@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
+from urllib.parse import urlencode
 
 from cyberlab.auth.config import Policy
 from cyberlab.auth.factors import Person
 from cyberlab.auth.passkeys import PasskeyRefused
 from cyberlab.db import factors
 from cyberlab.db.errors import Conflict
-from cyberlab.handlers import challenges
-from cyberlab.handlers.account import AccountPage
+from cyberlab.handlers import challenges, recent
+from cyberlab.handlers.account import HERE, AccountPage
 from cyberlab.handlers.base import signed_in
 from cyberlab.handlers.explanations import Explanation, Refusal
 from cyberlab.handlers.forms import Form, sentence
@@ -27,13 +28,25 @@ LAST = Phrase("Your role needs a second factor, and this is the only one. Add an
 
 
 class FactorPage(AccountPage):
-    """A page about the second factors of who is signed in."""
+    """A page about the second factors of who is signed in, who has shown lately that it is them."""
+
+    part_of_a_page = False
 
     async def prepare(self) -> None:
-        """Where the policy is "off", nobody adds what would never be asked for."""
+        """Where the policy is "off", nobody adds what would never be asked for; and nobody changes it unconfirmed."""
         await super().prepare()
-        if not self._finished and self.policy == Policy.OFF:
+        if self._finished:
+            return
+        if self.policy == Policy.OFF:
             raise Refusal(403, SWITCHED_OFF)
+        opens = self.request.method != "POST" and not self.part_of_a_page
+        if not recent.is_recent(self, recent.BEGIN if opens else recent.FINISH):
+            self.redirect(f"{HERE}/confirm?{urlencode({'next': self.page})}", status=303)
+
+    @property
+    def page(self) -> str:
+        """The page to come back to."""
+        return self.request.path
 
     @property
     def person(self) -> Person:
@@ -81,6 +94,13 @@ class AppHandler(FactorPage):
 @signed_in
 class PictureHandler(FactorPage):
     """The QR code of the app that is being added."""
+
+    part_of_a_page = True
+
+    @property
+    def page(self) -> str:
+        """The one that shows it."""
+        return f"{HERE}/totp"
 
     async def get(self) -> None:
         """Answer with the picture."""

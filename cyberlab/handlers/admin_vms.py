@@ -1,4 +1,4 @@
-"""Machines: list, create by hand, edit, remove."""
+"""Machines: list, edit, remove."""
 
 from __future__ import annotations
 
@@ -67,37 +67,6 @@ class VmsHandler(AdminHandler):
         if self.beyond(page):
             return self.redirect(LIST)
         self.render("admin/vms.html", page=page, q=self.search)
-
-
-@requires(Action.ADMINISTER)
-class NewVmHandler(VmHandler):
-    """Adding a machine by hand, for a cluster that does not answer."""
-
-    def get(self) -> None:
-        """Show the form, with the only cluster chosen."""
-        self.show(Form({"cluster": next(iter(sorted(self.portal.clusters)), ""), "kind": VmKind.QEMU.value}), None)
-
-    async def post(self) -> None:
-        """Add it, or show the form again with what is wrong."""
-        form = Form.sent(self)
-        given = vm_input(form)
-        if given.cluster not in self.portal.clusters:
-            form.fail("cluster", "please choose one of these")
-        if not form.errors:
-            try:
-                vm = await self.portal.database.run(
-                    vms.create,
-                    self.actor,
-                    cluster=given.cluster,
-                    vmid=given.vmid,
-                    kind=given.kind,
-                    node=given.node,
-                    name=given.name,
-                )
-                return self.done(LIST, Phrase("Machine %(machine)s was added.", machine=vm.name or vm.vmid))
-            except Conflict as conflict:
-                form.conflict(conflict)
-        self.show(form, None)
 
 
 @requires(Action.ADMINISTER)

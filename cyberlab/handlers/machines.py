@@ -15,7 +15,7 @@ from cyberlab.problems import NODE_OFFLINE, Problem
 from cyberlab.proxmox.cluster import Cluster, Inventory
 
 PATIENCE = 15.0  # seconds that an answer about states may take; pages are drawn before it
-STALE = 3  # so many times the wanted age make a state "a while ago"
+STALE = 15.0  # seconds after which a state is shown as that of a while ago
 KNOWN = {"running": Phrase("running"), "stopped": Phrase("stopped"), "paused": Phrase("paused")}
 
 
@@ -79,7 +79,7 @@ async def states(portal: Portal, vms: Iterable[Vm]) -> tuple[dict[int, State], l
             known[name] = portal.clusters[name].last_inventory
         else:
             known[name] = answer
-    oldest = datetime.now(UTC) - timedelta(seconds=max_age * STALE)
+    oldest = datetime.now(UTC) - timedelta(seconds=STALE)
     found = {vm.id: _state(vm, known.get(vm.cluster), oldest, portal.errands.of(vm.id)) for vm in wanted}
     return found, sorted(messages)
 
@@ -87,8 +87,8 @@ async def states(portal: Portal, vms: Iterable[Vm]) -> tuple[dict[int, State], l
 def _state(vm: Vm, inventory: Inventory | None, oldest: datetime, errand: Errand | None) -> State:
     if errand is not None and errand.running:
         return STARTING
-    if inventory is None:
-        return UNKNOWN
+    if inventory is None:  # since the portal began to run; what was written down before is old
+        return State(vm.status, KNOWN[vm.status], True) if vm.status in KNOWN else UNKNOWN
     found = inventory.resources.get(vm.vmid)
     if found is None:
         return State("gone", Phrase("not on the cluster"))
