@@ -50,6 +50,7 @@ class FakeCluster:
     problem: Problem | None = None
     hangs: bool = False
     last_inventory: Inventory | None = None
+    online: dict[str, str] = field(default_factory=lambda: {"pve1": "online", "pve2": "online"})
     started: list[tuple[str, str, int]] = field(default_factory=list)
     start_may_end: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -61,6 +62,18 @@ class FakeCluster:
             raise self.problem
         self.last_inventory = Inventory(self.as_of, {found.vmid: found for found in self.found})
         return self.last_inventory
+
+    async def nodes(self) -> dict[str, str]:
+        """The nodes and their status, or a Problem."""
+        if self.problem:
+            raise self.problem
+        return self.online
+
+    async def version(self) -> str:
+        """The version of pve-manager, or a Problem."""
+        if self.problem:
+            raise self.problem
+        return "9.2.1"
 
     async def start(self, node: str, kind: str, vmid: int) -> None:
         """Note it, and end when the test says so."""
