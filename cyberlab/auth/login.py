@@ -245,8 +245,16 @@ class LoginService:
 def too_fast(wait: float) -> Rejected:
     """The answer to an attempt that comes too fast; the same for names that exist and names that do not."""
     seconds = max(1, round(wait + 0.5))
-    words = f"{seconds} second{'s' if seconds > 1 else ''}" if seconds < 90 else f"{round(seconds / 60)} minutes"
-    return Rejected(f"Too many sign-ins have failed. Please try again in {words}.", float(seconds))
+    if seconds < 90:
+        words = Phrase(
+            "Too many sign-ins have failed. Please try again in %(count)d second.",
+            "Too many sign-ins have failed. Please try again in %(count)d seconds.",
+            count=seconds,
+        )
+    else:
+        minutes = round(seconds / 60)
+        words = Phrase("Too many sign-ins have failed. Please try again in %(minutes)d minutes.", minutes=minutes)
+    return Rejected(words, float(seconds))
 
 
 def _tells(problem: AccountProblem) -> bool:

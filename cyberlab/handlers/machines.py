@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from cyberlab.db.models import Vm
 from cyberlab.handlers.errands import Errand
 from cyberlab.handlers.portal import Portal
+from cyberlab.phrases import Phrase
 from cyberlab.problems import NODE_OFFLINE, Problem
 from cyberlab.proxmox.cluster import Cluster, Inventory
 
 PATIENCE = 15.0  # seconds that an answer about states may take; pages are drawn before it
 STALE = 15.0  # seconds after which a state is shown as that of a while ago
-KNOWN = ("running", "stopped", "paused")
+KNOWN = {"running": Phrase("running"), "stopped": Phrase("stopped"), "paused": Phrase("paused")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +27,14 @@ class State:
     word: str
     stale: bool = False
 
+    def shown(self, translate: Callable[[str], str]) -> dict[str, object]:
+        """As states.js reads it."""
+        return {"state": self.state, "word": translate(self.word), "stale": self.stale}
 
-UNKNOWN = State("unknown", "unknown")
-STARTING = State("checking", "starting…")
-RUNNING = State("running", "running")
+
+UNKNOWN = State("unknown", Phrase("unknown"))
+STARTING = State("checking", Phrase("starting…"))
+RUNNING = State("running", Phrase("running"))
 
 
 async def ask(cluster: Cluster, max_age: float, patience: float) -> Inventory | Problem:
@@ -40,6 +45,21 @@ async def ask(cluster: Cluster, max_age: float, patience: float) -> Inventory | 
         return problem
     except TimeoutError:
         return Problem(NODE_OFFLINE, f"{cluster.name} gave no inventory within {patience:.0f} s")
+
+
+async def report(
+    portal: Portal, vms: Iterable[Vm], translate: Callable[[str], str], advice: str = ""
+) -> dict[str, object]:
+    """What states.js asks for: ``{"machines": {id: {state, word, stale}}, "message": text or null}``.
+
+    ``advice``: what it means for the viewer when a cluster does not answer.
+    """
+    found, messages = await states(portal, vms)
+    words = f"{'; '.join(map(translate, messages))}. {translate(advice)}".rstrip()
+    return {
+        "machines": {vm_id: state.shown(translate) for vm_id, state in found.items()},
+        "message": words if messages else None,
+    }
 
 
 async def states(portal: Portal, vms: Iterable[Vm]) -> tuple[dict[int, State], list[str]]:
@@ -68,14 +88,18 @@ def _state(vm: Vm, inventory: Inventory | None, oldest: datetime, errand: Errand
     if errand is not None and errand.running:
         return STARTING
     if inventory is None:  # since the portal began to run; what was written down before is old
-        return State(vm.status, vm.status, True) if vm.status in KNOWN else UNKNOWN
+        return State(vm.status, KNOWN[vm.status], True) if vm.status in KNOWN else UNKNOWN
     found = inventory.resources.get(vm.vmid)
     if found is None:
-        return State("gone", "not on the cluster")
+        return State("gone", Phrase("not on the cluster"))
     state = found.status if found.status in KNOWN else "unknown"
     if errand is not None and errand.settling and state == "stopped":
         return RUNNING
-    word = f"{state}, busy: {found.lock}" if found.lock else state
+    word = KNOWN.get(state, UNKNOWN.word)
+    if found.lock:
+        word = Phrase("%(state)s, busy: %(task)s", state=word, task=found.lock)
     if errand is not None and errand.problem is not None:
-        word = f"{state}; it could not be started: {errand.problem.advice.title}"
+        word = Phrase(
+            "%(state)s; it could not be started: %(why)s", state=word, why=Phrase(errand.problem.advice.title)
+        )
     return State(state, word, inventory.as_of < oldest)

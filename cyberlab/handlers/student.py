@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from cyberlab.auth.access import Action
 from cyberlab.db import assignments
 from cyberlab.db.models import utcnow
 from cyberlab.handlers.base import BaseHandler, requires, signed_in
 from cyberlab.handlers.explanations import NO_CLUSTER, Refusal
-from cyberlab.handlers.machines import states
+from cyberlab.handlers.machines import report
+from cyberlab.phrases import Phrase
 
 
 @signed_in
@@ -31,13 +30,7 @@ class StudentStatesHandler(BaseHandler):
     async def get(self) -> None:
         """Answer ``{"machines": {id: {state, word, stale}}, "message": text or null}``."""
         mine = await self.portal.database.run(assignments.for_user, self.user.user_id, utcnow())
-        found, messages = await states(self.portal, [row.vm for row in mine])
-        self.send_json(
-            {
-                "machines": {vm_id: asdict(state) for vm_id, state in found.items()},
-                "message": f"{'; '.join(messages)}. Consoles may not open." if messages else None,
-            }
-        )
+        self.send_json(await report(self.portal, [row.vm for row in mine], self.translate, "Consoles may not open."))
 
 
 @requires(Action.POWER, on_vm=True)
@@ -51,5 +44,5 @@ class StartHandler(BaseHandler):
             raise Refusal(503, NO_CLUSTER, f"no cluster {self.vm.cluster}")
         call = cluster.start(self.vm.node, self.vm.kind.value, self.vm.vmid)
         self.portal.errands.begin(self.vm.id, call, f"start of {self.vm.label} for {self.user.username}")
-        self.notify(f"{self.vm.name or self.vm.vmid} is being started; that takes a moment.")
+        self.notify(Phrase("%(machine)s is being started; that takes a moment.", machine=self.vm.name or self.vm.vmid))
         self.redirect("/student", status=303)

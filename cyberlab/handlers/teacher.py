@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from cyberlab.auth.access import Action
 from cyberlab.db import assignments
 from cyberlab.db.models import utcnow
 from cyberlab.handlers.base import BaseHandler, requires
-from cyberlab.handlers.machines import states
+from cyberlab.handlers.machines import report
 
 
 @requires(Action.TEACH)
@@ -30,10 +28,4 @@ class TeacherStatesHandler(BaseHandler):
     async def get(self) -> None:
         """Answer as for students."""
         rows = await self.portal.database.run(assignments.taught, self.user.user_id, utcnow())
-        found, messages = await states(self.portal, {row.vm_id: row.vm for row in rows}.values())
-        self.send_json(
-            {
-                "machines": {vm_id: asdict(state) for vm_id, state in found.items()},
-                "message": f"{'; '.join(messages)}." if messages else None,
-            }
-        )
+        self.send_json(await report(self.portal, {row.vm_id: row.vm for row in rows}.values(), self.translate))
