@@ -30,6 +30,9 @@ MADE_MEANWHILE = Phrase("one of these has been assigned meanwhile; look at the p
 class Keep:
     """Instead of a value: what is there stays."""
 
+    def __repr__(self) -> str:
+        return "KEEP"
+
 
 KEEP = Keep()
 
@@ -82,7 +85,8 @@ Selection: TypeAlias = Collection[int] | Filter
 class Plan:
     """What a change would do: (before, after) of what changes, and what cannot be changed with the reason.
 
-    ``digest``: of all that was looked at; another one when it is applied means that something has changed since.
+    ``digest``: of the change and all that was looked at; another one when it is applied means that something has
+    changed since.
     """
 
     changed: list[tuple[Row, Row]] = field(default_factory=list)
@@ -143,7 +147,8 @@ def make(s: Session, actor: Actor, wanted: Sequence[dict[str, Any]], about: str 
 
 
 def _plan(rows: Sequence[Row], change: Change) -> Plan:
-    planned = Plan(digest=hashlib.sha256(repr([(row.id, row.version) for row in rows]).encode()).hexdigest()[:32])
+    looked_at = repr((change, [(row.id, row.version) for row in rows]))
+    planned = Plan(digest=hashlib.sha256(looked_at.encode()).hexdigest()[:32])
     unchanged = 0
     for row in rows:
         if isinstance(change, Remove):

@@ -83,7 +83,15 @@ class Flag(UIModule):
     def render(self, form: Form, name: str, label: str, hint: str = "") -> str:
         """``hint``: what ticking it means."""
         ticked = bool(form.values.get(name))
-        return self.render_string("modules/flag.html", name=name, label=label, hint=hint, ticked=ticked).decode()
+        now = form.now.get(name)
+        return self.render_string(
+            "modules/flag.html",
+            name=name,
+            label=label,
+            hint=hint,
+            ticked=ticked,
+            now=None if now is None or bool(now) == ticked else bool(now),
+        ).decode()
 
 
 class Problems(UIModule):
@@ -128,6 +136,14 @@ class Moment(UIModule):
         ).decode()
 
 
+class Span(UIModule):
+    """From when until when."""
+
+    def render(self, starts: datetime | None, ends: datetime | None) -> str:
+        """None: without limit."""
+        return self.render_string("modules/span.html", starts=starts, ends=ends).decode()
+
+
 class MachineState(UIModule):
     """A machine's state: "checking…" until states.js has asked."""
 
@@ -137,5 +153,5 @@ class MachineState(UIModule):
 
 
 MODULES: dict[str, type[UIModule]] = {
-    module.__name__: module for module in (Field, TextArea, Flag, Problems, Pager, Moment, MachineState)
+    module.__name__: module for module in (Field, TextArea, Flag, Problems, Pager, Moment, Span, MachineState)
 }

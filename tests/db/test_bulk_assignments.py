@@ -173,27 +173,18 @@ def test_a_removal_is_not_brought_back_over_another(lab: Lab) -> None:
 
 
 def test_made_together_and_taken_back(lab: Lab) -> None:
-    wanted = []
-    for number in range(1200):  # more than one statement holds
-        vm = lab.database.call(vms.create, lab.actor, cluster="b", vmid=100 + number, node="n")
-        wanted.append(
-            {
-                "vm_id": vm.id,
-                "user_id": lab.user,
-                "via_group_id": lab.group,
-                "starts_at": NOW,
-                "ends_at": None,
-                "can_power": True,
-                "can_reset": False,
-            }
-        )
+    with lab.database.transaction() as s:
+        machines = [vms.create(s, lab.actor, cluster="b", vmid=100 + number, node="n") for number in range(600)]
+    terms = {"starts_at": NOW, "ends_at": None, "can_power": True, "can_reset": False}
+    holder = {"user_id": lab.user, "via_group_id": lab.group}
+    wanted = [{"vm_id": vm.id} | holder | terms for vm in machines]  # more than one statement holds
     change = lab.database.call(many.make, lab.actor, wanted, "Net work")
-    assert lab.database.call(assignments.page).total == 1203
+    assert lab.database.call(assignments.page).total == 603
     with pytest.raises(Conflict):
         lab.database.call(many.make, lab.actor, wanted[:1])
-    assert lab.database.call(audit.page, search="assignment.create b/").total == 1200
+    assert lab.database.call(audit.page, search="assignment.create b/").total == 600
     done = lab.undo(change)
-    assert (done.kind, done.count, done.about, done.left) == ("assignments-made", 1200, "Net work", [])
+    assert (done.kind, done.count, done.about, done.left) == ("assignments-made", 600, "Net work", [])
     assert lab.database.call(assignments.page).total == 3
     assert [row.id for row in lab.database.call(bulk.page).rows] == [change]
 
