@@ -43,7 +43,7 @@ PYTHON: Places = {
 TEMPLATE: Places = {"_": (0,)}
 PLURAL = ("translate", "Phrase", "_")  # their second argument is the text for more than one
 # Modules of templates, and which of their arguments are shown: those must be translated before.
-SHOWN: Places = {"Field": (2, "hint"), "Flag": (2, 3, "hint")}
+SHOWN: Places = {"Field": (2, "hint"), "TextArea": (2, "hint"), "Flag": (2, 3, "hint")}
 
 Key = tuple[str, str]  # English, "singular", "plural" or ""
 
@@ -162,7 +162,7 @@ def unspoken(path: Path) -> list[str]:
     """Words of a script that would be shown in English to everybody: sentences outside of t(); what is set as text."""
     source = re.sub(r"^\s*//.*$| // .*$", "", path.read_text(), flags=re.MULTILINE)
     rest = re.sub(r'\bt\(\s*"(?:[^"\\]|\\.)*"', "", source)
-    found = re.findall(r'"((?:[^"\\\n]|\\.)*)"|`([^`]*)`', rest)
+    found = re.findall(r"""'(?:[^'\\\n]|\\.)*'|"((?:[^"\\\n]|\\.)*)"|`([^`]*)`""", rest)
     said = [text for pair in found for text in pair if re.search(r"(?<![-.#\[(:])\b[A-Za-z]{2,} [A-Za-z]{2,}", text)]
     return said + re.findall(r'(?:textContent|ariaLabel)\s*\+?=\s*"([^"]*[A-Za-z][^"]*)"', rest)
 

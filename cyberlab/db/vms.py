@@ -85,6 +85,21 @@ def update(
     return vm
 
 
+def rename(s: Session, actor: Actor, vm_id: int, name: str, version: int | None = None) -> Vm:
+    """Give a VM a name of the portal's own, or with "" its cluster's again (which then comes with the inventory).
+
+    Raises NotFound, Stale.
+    """
+    vm = _found(s, vm_id)
+    edit(s, vm, version)
+    before, name = vm.label, clean(name, 255)
+    if name == vm.name:
+        return vm
+    vm.name, vm.renamed = name or vm.name, bool(name)
+    audit.record(s, actor, "vm.rename", f"vm {vm.label}", f"was {before}" if name else "as on its cluster")
+    return vm
+
+
 def delete(s: Session, actor: Actor, vm_id: int) -> None:
     """Forget a VM and its assignments (on the cluster nothing changes); raise NotFound."""
     vm = _found(s, vm_id)
