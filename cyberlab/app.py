@@ -150,7 +150,7 @@ class Server:
         if self._http is not None:
             self._http.stop()
         await self.gateway.close(self.settings.shutdown_grace)
-        await self.portal.errands.close()
+        await self.portal.operations.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
