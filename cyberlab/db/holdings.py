@@ -98,9 +98,8 @@ def taught_by(s: Session, user_id: int, now: datetime) -> list[TaughtClass]:
         found[group_id].students += 1
     for row in s.scalars(joined().where(in_force(now), _of_classes(list(found)))):
         direct = classes_of[row.user_id or 0] if row.via_group_id is None else []
-        for group_id in {row.group_id, row.via_group_id, *direct}:
-            if group_id in found:
-                found[group_id].vms[row.vm_id] = row.vm
+        for taught in {row.group_id, row.via_group_id, *direct} & found.keys():
+            found[taught or 0].vms[row.vm_id] = row.vm
     return list(found.values())
 
 

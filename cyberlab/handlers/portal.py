@@ -17,6 +17,7 @@ from cyberlab.db.engine import Database
 from cyberlab.handlers.address import Network, networks
 from cyberlab.handlers.assets import Assets
 from cyberlab.handlers.operations import Operations
+from cyberlab.handlers.snapshots import SnapshotLists
 from cyberlab.proxmox.cluster import Cluster
 from cyberlab.settings import ROOT, Settings
 
@@ -42,6 +43,7 @@ class Portal:
     factors: Factors = field(init=False)
     passkeys: Passkeys = field(init=False)
     operations: Operations = field(init=False)
+    snapshots: SnapshotLists = field(init=False)
 
     def __post_init__(self) -> None:
         """Parse the trusted proxies once; raises ValueError for a bad one."""
@@ -49,3 +51,4 @@ class Portal:
         object.__setattr__(self, "factors", Factors(self.database, self.auth_pool, Vault.of(self.config)))
         object.__setattr__(self, "passkeys", Passkeys(self.database, self.auth_pool, self.config.public_url))
         object.__setattr__(self, "operations", Operations(self.database, self.clusters))
+        object.__setattr__(self, "snapshots", SnapshotLists(self.clusters))
