@@ -26,6 +26,7 @@ from cyberlab.db.engine import Database
 from cyberlab.db.models import utcnow
 from cyberlab.handlers.portal import Portal
 from cyberlab.handlers.routes import make_application
+from cyberlab.inventory_watch import InventoryWatch
 from cyberlab.proxmox.cluster import Cluster
 from cyberlab.settings import Configuration, Settings
 
@@ -119,6 +120,7 @@ class Server:
             backends=self.backends,
         )
         self._watch = AccessWatch(self.database, self.logins, self.registry)
+        self._inventory = InventoryWatch(self.database, self.clusters)
         self._http: HTTPServer | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self.address = ""
@@ -132,7 +134,8 @@ class Server:
         self._http.add_sockets(listening)
         host, port = listening[0].getsockname()[:2]
         self.address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        self._tasks = [asyncio.create_task(self._watch.run()), asyncio.create_task(self._purge())]
+        upkeep = (self._watch.run(), self._inventory.run(), self._purge())
+        self._tasks = [asyncio.create_task(each) for each in upkeep]
 
     async def _purge(self) -> None:
         """Once an hour, forget login sessions that have ended and failed sign-ins that matter no more."""

@@ -32,9 +32,20 @@ class ClientLink(asyncio.BufferedProtocol):
     go to the relay as they come. ``events`` tells whether the page understands our text messages.
     """
 
-    def __init__(self, *, events: bool = False, leftover: bytes = b"", max_frame: int = 1 << 20) -> None:
-        """``leftover``: bytes that the web server had read already; ``max_frame``: bytes, 1009 above it."""
+    def __init__(
+        self,
+        *,
+        events: bool = False,
+        leftover: bytes = b"",
+        max_frame: int = 1 << 20,
+        translate: Callable[[str], str] = str,
+    ) -> None:
+        """``leftover``: bytes that the web server had read already; ``max_frame``: bytes, 1009 above it.
+
+        ``translate``: into the language of the page, what events say in words.
+        """
         self.events = events
+        self.translate = translate
         self.relay: RelayEnd | None = None
         self.tracker: FrameTracker | None = None  # set by the relay: where Proxmox's frames begin and end
         self.on_lost: Callable[[], None] | None = None

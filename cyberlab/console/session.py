@@ -278,7 +278,7 @@ class ConsoleSession:
         return code
 
     def _step(self, step: str, text: str) -> None:
-        self._client.send_event(event="step", step=step, text=text)
+        self._client.send_event(event="step", step=step, text=self._client.translate(text))
 
     def _say_goodbye(self, reason: str, close_code: int) -> None:
         client, relay = self._client, self._relay
@@ -292,8 +292,8 @@ class ConsoleSession:
             advice = problems.CATALOGUE[reason]
             retry = reason in problems.PASSING or (reason == problems.VM_STOPPED and self._did_run)
             client.send_event(
-                event="end", code=reason, title=advice.title, advice=advice.user, retry=retry,
-                request_id=self._request.request_id,
+                event="end", code=reason, title=client.translate(advice.title),
+                advice=client.translate(advice.user), retry=retry, request_id=self._request.request_id,
             )  # fmt: skip
         client.close(close_code if reason != WENT_AWAY else 1000, reason)
 

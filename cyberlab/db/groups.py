@@ -13,6 +13,7 @@ from cyberlab.db.page import Page, matching, paged
 from cyberlab.db.read_only import reads
 from cyberlab.db.rows import add, fetch
 from cyberlab.db.text import clean
+from cyberlab.phrases import Phrase
 
 
 @reads
@@ -34,7 +35,7 @@ def create(s: Session, actor: Actor, *, name: str) -> Group:
     if not name:
         raise Conflict("name", "a class needs a name")
     group = Group(name=name)
-    add(s, group, Conflict("name", f"there already is a class “{name}”"))
+    add(s, group, Conflict("name", Phrase("there already is a class “%(name)s”", name=name)))
     audit.record(s, actor, "group.create", f"class {name}")
     return group
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from cyberlab.auth import passwords, strength
 from cyberlab.auth.config import Policy
-from cyberlab.auth.login import too_fast
-from cyberlab.db import audit, devices, factors, logins, throttle, users
+from cyberlab.db import devices, factors, logins, users
 from cyberlab.db.models import User, utcnow
 from cyberlab.handlers.agents import browser_words
 from cyberlab.handlers.base import BaseHandler, Question, signed_in
@@ -94,20 +93,11 @@ class PasswordHandler(AccountPage):
         self.done("Your password was changed. You are signed out everywhere else.")
 
     async def _holds(self, form: Form, account: User, old: str) -> bool:
-        """Whether that is the present password; counted like a sign-in, or a found open page could be used to guess."""
-        run = self.portal.database.run
-        attempt = await run(throttle.begin, account.username, self.client_address, utcnow())
-        if attempt.wait > 0:
-            form.fail("old", too_fast(attempt.wait).message)
-            return False
-        right = await self.portal.auth_pool.run(HASH_TIMEOUT, passwords.verify, old, account.password_hash or "")
-        if right:
-            await run(throttle.succeeded, attempt)
-            return True
-        await run(throttle.failed, attempt, utcnow())
-        await run(audit.record, self.actor, "user.password-failure", f"user {account.username}")
-        form.fail("old", "this is not your present password")
-        return False
+        """Whether that is the present password."""
+        refused = await self.portal.logins.confirm(account, old, address=self.client_address)
+        if refused is not None:
+            form.fail("old", refused.message)
+        return refused is None
 
     def _show(self, form: Form, account: User) -> None:
         self.set_status(422 if form.errors else 200)

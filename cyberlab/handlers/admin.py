@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from cyberlab.auth.access import Action
 from cyberlab.db import assignments, users, vms
 from cyberlab.db.page import Page
 from cyberlab.handlers.base import BaseHandler, Question, requires
-from cyberlab.handlers.machines import states
+from cyberlab.handlers.machines import report
+from cyberlab.phrases import Phrase
 
 ROWS = 50
 SUGGESTIONS = 20
 LAST_PAGE = 1_000_000
 NOUNS = (
-    ("/admin", "Overview"),
-    ("/admin/users", "Users"),
-    ("/admin/vms", "Machines"),
-    ("/admin/assignments", "Assignments"),
+    ("/admin", Phrase("Overview")),
+    ("/admin/users", Phrase("Users")),
+    ("/admin/vms", Phrase("Machines")),
+    ("/admin/assignments", Phrase("Assignments")),
 )
 
 
@@ -82,9 +82,9 @@ class OverviewHandler(AdminHandler):
         self.render(
             "admin/overview.html",
             counts=(
-                ("/admin/users", "users", (await run(users.page, limit=1)).total),
-                ("/admin/vms", "machines", (await run(vms.page, limit=1)).total),
-                ("/admin/assignments", "assignments", (await run(assignments.page, limit=1)).total),
+                ("/admin/users", Phrase("users"), (await run(users.page, limit=1)).total),
+                ("/admin/vms", Phrase("machines"), (await run(vms.page, limit=1)).total),
+                ("/admin/assignments", Phrase("assignments"), (await run(assignments.page, limit=1)).total),
             ),
             open_consoles=len(self.portal.registry),
             clusters=sorted(self.portal.clusters),
@@ -125,10 +125,4 @@ class VmStatesHandler(AdminHandler):
     async def get(self) -> None:
         """Answer as for students."""
         page = await self.portal.database.run(vms.page, search=self.search, offset=self.offset, limit=ROWS)
-        found, messages = await states(self.portal, page.rows)
-        self.send_json(
-            {
-                "machines": {vm_id: asdict(state) for vm_id, state in found.items()},
-                "message": f"{'; '.join(messages)}." if messages else None,
-            }
-        )
+        self.send_json(await report(self.portal, page.rows, self.translate))

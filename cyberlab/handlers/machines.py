@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -99,6 +100,11 @@ def shown(
         "machines": {vm_id: state.shown(translate) for vm_id, state in found.items()},
         "message": words if messages else None,
     }
+
+
+def version(parts: Iterable[object]) -> str:
+    """Changes when a page that shows these is no longer right: states.js then draws it anew."""
+    return hashlib.blake2b(" ".join(map(str, parts)).encode(), digest_size=8).hexdigest()
 
 
 async def states(portal: Portal, vms: Iterable[Vm]) -> tuple[dict[int, State], list[str]]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
 from tornado.web import UIModule
 
 from cyberlab.db.page import Page
+from cyberlab.handlers import moments
+from cyberlab.handlers.common import CommonHandler
 from cyberlab.handlers.forms import Form
 
 
@@ -85,6 +88,23 @@ class Pager(UIModule):
         return f"{self.request.path}?{urlencode([*kept, ('page', number)])}"
 
 
+class Moment(UIModule):
+    """A time as the reader's clock shows it."""
+
+    def render(self, moment: datetime, words: str = "%(moment)s") -> str:
+        """``words``: what stands around it, translated already."""
+        assert isinstance(self.handler, CommonHandler)
+        before, _, after = words.partition("%(moment)s")
+        return self.render_string(
+            "modules/moment.html",
+            before=before,
+            after=after,
+            exact=moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            text=moments.text(self.handler.translate, moment, self.handler.zone),
+            zone=moments.offset(moment, self.handler.zone),
+        ).decode()
+
+
 class MachineState(UIModule):
     """A machine's state: "checking…" until states.js has asked."""
 
@@ -94,5 +114,5 @@ class MachineState(UIModule):
 
 
 MODULES: dict[str, type[UIModule]] = {
-    module.__name__: module for module in (Field, Flag, Problems, Pager, MachineState)
+    module.__name__: module for module in (Field, Flag, Problems, Pager, Moment, MachineState)
 }

@@ -170,7 +170,7 @@ class Operations:
         self._by_vm: dict[int, Operation] = {}
         self._by_id: OrderedDict[int, Operation] = OrderedDict()
         self._batches: OrderedDict[int, Batch] = OrderedDict()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Operation] = {}
         self._ids = itertools.count(1)
         self._closed = False
 
@@ -269,8 +269,8 @@ class Operations:
         while not self._closed and (operation := lane.next()) is not None:
             operation.phase = Phase.RUNNING
             task = asyncio.create_task(self._run(lane, operation))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks[task] = operation
+            task.add_done_callback(self._tasks.pop)
 
     async def _run(self, lane: _Lane, operation: Operation) -> None:
         problem: Problem | None = Problem(problems.SHUTTING_DOWN)
@@ -323,9 +323,10 @@ class Operations:
         for lane in self._lanes.values():
             for operation in lane.clear():
                 operation.end(Problem(problems.SHUTTING_DOWN))
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
+        tasks = dict(self._tasks)
+        for task, operation in tasks.items():
+            if operation.busy:  # what has ended is only being written down
+                task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 

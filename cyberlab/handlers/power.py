@@ -56,10 +56,10 @@ class ActHandler(BaseHandler):
                 return self.ask()  # the teacher has named another in the meantime
         busy = self.portal.operations.of(self.vm.id)
         if busy is not None and busy.busy:
-            self.notify(self.translate("%(machine)s is busy already; that ends first.", machine=self.machine))
+            self.notify(Phrase("%(machine)s is busy already; that ends first.", machine=self.machine))
         else:
             await self.portal.operations.begin(self.actor, self.vm, self.act, snapshot)
-            self.notify(self.translate(BEGUN[self.act].key, machine=self.machine))
+            self.notify(Phrase(BEGUN[self.act].key, machine=self.machine))
         self.redirect("/student", status=303)
 
 

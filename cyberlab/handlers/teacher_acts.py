@@ -11,6 +11,7 @@ from cyberlab.handlers.machines import DOING, WAITING
 from cyberlab.handlers.operations import Act, Batch, Operation, Phase
 from cyberlab.handlers.snapshots import is_name
 from cyberlab.handlers.teacher_class import ClassHandler
+from cyberlab.phrases import Phrase
 
 UNKNOWN_ACT = Explanation(
     "The request could not be understood",
@@ -49,7 +50,7 @@ class ActHandler(ClassHandler):
     async def _begin(self, act: Act, wanted: list[tuple[Vm, str]]) -> None:
         operations = self.portal.operations
         batch = await operations.begin_many(self.actor, self.group.id, act, wanted, f"class {self.group.name}")
-        self.notify(self.translate("%(what)s: begun.", what=self.title_of(batch)))
+        self.notify(Phrase("%(what)s: begun.", what=self.title_of(batch)))
         self.redirect(self.home, status=303)
 
     def _ask(self, act: Act, vms: list[Vm], problem: str = "", status: int = 200) -> None:
@@ -84,7 +85,7 @@ class ActHandler(ClassHandler):
         if only or self.get_body_argument("naming", "") == "1":
             await self.portal.database.run(holdings.name_snapshot, self.actor, [vm.id for vm in vms], choice)
         if only:
-            self.notify(self.translate("“%(snapshot)s” is named for resets from now on.", snapshot=choice))
+            self.notify(Phrase("“%(snapshot)s” is named for resets from now on.", snapshot=choice))
             return self.redirect(self.home, status=303)
         await self._begin(Act.RESET, [(vm, choice) for vm in vms])
 

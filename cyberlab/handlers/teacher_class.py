@@ -10,7 +10,7 @@ from cyberlab.db import holdings
 from cyberlab.db.models import Assignment, MembershipRole, User, Vm, utcnow
 from cyberlab.handlers.base import BaseHandler, requires
 from cyberlab.handlers.explanations import Explanation, Refusal
-from cyberlab.handlers.machines import shown, states
+from cyberlab.handlers.machines import shown, states, version
 from cyberlab.handlers.operations import Act, Batch, Phase
 
 NOT_OF_CLASS = Explanation(
@@ -112,7 +112,7 @@ class ClassPageHandler(ClassHandler):
             without=[user for user in students.values() if user.id not in holders],
             students=len(students),
             batch=self.progress_of(batch) if batch is not None else None,
-            version=version(rows),
+            version=version((row.id, row.vm.reset_snapshot) for row in rows),
             endable=any(row.class_of is not None and row.class_of.id == self.group.id for row in rows),
         )
 
@@ -151,11 +151,6 @@ class ClassStatesHandler(ClassHandler):
                     total=len(found),
                     connected=len(watching),
                 ),
-                "version": version(rows),
+                "version": version((row.id, row.vm.reset_snapshot) for row in rows),
             }
         )
-
-
-def version(rows: list[Assignment]) -> str:
-    """Changes when a page that shows these is no longer right."""
-    return " ".join(f"{row.id}{row.vm.reset_snapshot}" for row in rows)

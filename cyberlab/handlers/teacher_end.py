@@ -7,6 +7,7 @@ from cyberlab.db import holdings
 from cyberlab.db.models import utcnow
 from cyberlab.handlers.base import requires
 from cyberlab.handlers.teacher_class import ClassHandler
+from cyberlab.phrases import Phrase
 
 
 @requires(Action.RUN_CLASS, on_class=True)
@@ -23,7 +24,7 @@ class EndHandler(ClassHandler):
         """End it. Open consoles are closed by the access watch within a second."""
         ended = await self.portal.database.run(holdings.end_lesson, self.actor, self.group.id, utcnow())
         self.notify(
-            self.translate(
+            Phrase(
                 "The lesson is over: one assignment ended.",
                 "The lesson is over: %(count)d assignments ended.",
                 count=len(ended),

@@ -85,6 +85,15 @@ class Cluster:
         """The newest inventory that came, however old."""
         return self._inventory.last
 
+    @property
+    def problem(self) -> Problem | None:
+        """Why the newest call for an inventory gave none."""
+        return self._inventory.problem
+
+    async def nodes(self) -> dict[str, str]:
+        """The cluster's nodes and their status ("online" is the good one)."""
+        return await self.pvesh.nodes()
+
     async def status(self, node: str, kind: str, vmid: int) -> VmStatus:
         """One guest's live state."""
         return await self.pvesh.status(node, kind, vmid, timeout=_STATUS_SECONDS)

@@ -6,9 +6,9 @@ import asyncio
 import re
 from collections.abc import Callable, Sequence
 
+from cyberlab.simulator.cpu import Cpu
 from cyberlab.simulator.options import Options
 from cyberlab.simulator.pvesh import Outcome, Pvesh
-from cyberlab.simulator.state import ClusterState
 from cyberlab.simulator.tickets import Tickets
 
 # The one-liners of libpve-access-control that mint tickets without a password; root may read authkey.key.
@@ -24,8 +24,10 @@ _VNC = re.compile(
 class Commands:
     """Runs argument lists; owns what runs detached."""
 
-    def __init__(self, state: ClusterState, options: Options, tickets: Tickets, pvesh: Pvesh) -> None:
-        self._state = state
+    def __init__(self, here: str, options: Options, tickets: Tickets, pvesh: Pvesh, cpu: Cpu) -> None:
+        """``here``: the node that they run on."""
+        self._here = here
+        self._cpu = cpu
         self._options = options
         self._tickets = tickets
         self._pvesh = pvesh
@@ -35,20 +37,30 @@ class Commands:
         """Run a program to its end; ``gone`` tells whether its output still has a reader. Never raises."""
         program, args = (words[0], list(words[1:])) if words else ("", [])
         name = program.removeprefix("/usr/bin/")
+        await self._cpu.powered.wait()
         if name == "pvesh":
-            return await self._pvesh.run(args, gone)
+            return await self._pvesh_run(args, gone)
         if name == "perl":
+            await self._cpu.work("perl", self._options.mint_cpu)
             return self._perl(args)
         if name == "setsid" and args[:2] == ["-f", "pvesh"]:
-            task = asyncio.create_task(self._pvesh.run(args[2:]), name="detached pvesh")
+            task = asyncio.create_task(self._pvesh_run(args[2:]), name="detached pvesh")
             self._detached.add(task)
             task.add_done_callback(self._detached.discard)
             return Outcome(0, "", "")
         if name == "hostname":
-            return Outcome(0, f"{self._state.here}\n", "")
+            return Outcome(0, f"{self._here}\n", "")
         if name == "true":
             return Outcome(0, "", "")
+        if name == "date" and args == ["+%s.%N"]:
+            now = self._tickets.clock()
+            return Outcome(0, f"{now:.9f}\n", "")
         return Outcome(127, "", f"bash: line 1: {program}: command not found\n")
+
+    async def _pvesh_run(self, args: Sequence[str], gone: Callable[[], bool] = lambda: False) -> Outcome:
+        """Loading all of PVE::API2 is the most of what a call costs."""
+        await self._cpu.work("pvesh", self._options.call_cpu)
+        return await self._pvesh.run(args, gone)
 
     def _perl(self, args: Sequence[str]) -> Outcome:
         if len(args) == 3 and args[:2] == ["-MPVE::RPCEnvironment", "-e"]:
