@@ -1,5 +1,7 @@
 // The teacher's pages: who is there, how far a batch is, which machines are chosen. The answers come from states.js.
 
+import { t } from "./words.js";
+
 const form = document.getElementById("class-form");
 const batch = document.querySelector("[data-batch]");
 
@@ -46,8 +48,7 @@ function boxes() {
 
 function count() {
   const chosen = new Set(boxes().filter((box) => box.checked).map((box) => box.value)).size;
-  const words = form.querySelector("[data-chosen]");
-  write(words, words.dataset.words.replace("{count}", chosen));
+  write(form.querySelector("[data-chosen]"), t("%(count)d chosen:", { count: chosen }));
   for (const button of form.querySelectorAll("[name=act]")) button.disabled = chosen === 0;
 }
 

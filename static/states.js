@@ -1,6 +1,8 @@
 // The states of the machines on a page: asked for after the page has been drawn, again every ten seconds
 // (two while something is being done), and not at all while the page is hidden.
 
+import { t } from "./words.js";
+
 const EVERY = 10_000; // milliseconds
 const SOON = 2_000;
 const source = document.querySelector("[data-states]");
@@ -58,7 +60,7 @@ async function ask() {
     if (answer.soon) wait = SOON;
     renew(answer.version);
   } catch {
-    say(message, message?.dataset.lost ?? "?");
+    say(message, t("The portal does not answer; the states below may be old. Trying again."));
   } finally {
     asking = false;
     if (!document.hidden) timer = setTimeout(ask, wait);

@@ -61,6 +61,7 @@ def _filled(pattern: str, world: World) -> str:
         "/admin/users": world.users["student"],
         "/admin/assignments": world.assignment,
         "/teacher/classes": world.group,
+        "/admin/classes": world.group,
     }
     number = next((value for prefix, value in ids.items() if pattern.startswith(prefix)), vm)
     return re.sub(r"\(\[0-9\][^)]*\)", str(number), pattern).rstrip("$")
