@@ -69,6 +69,7 @@ OPERATION_BUSY = _advice(
     "Something else is being done with this machine already",
     "Wait until that has ended, then try again.",
     "A start, shutdown or reset that somebody asked for on the portal's pages has not ended; one at a time a machine.",
+    "Wait for it; a task that hangs is stopped in Proxmox, in the task list of the VM's node.",
 )
 SHUTDOWN_IGNORED = _advice(
     "shutdown-ignored",
