@@ -1,6 +1,8 @@
 // The states of the machines on a page: asked for after the page has been drawn, again every ten seconds
 // (two while something is being started), and not at all while the page is hidden.
 
+import { t } from "./words.js";
+
 const EVERY = 10_000; // milliseconds
 const SOON = 2_000;
 const source = document.querySelector("[data-states]");
@@ -11,7 +13,7 @@ let asking = false;
 function show(element, machine, stale) {
   element.dataset.state = machine.state;
   element.toggleAttribute("data-stale", stale);
-  element.querySelector(".word").textContent = machine.word + (stale ? " (a while ago)" : "");
+  element.querySelector(".word").textContent = machine.word + (stale ? ` ${t("(a while ago)")}` : "");
   const card = element.closest("[data-machine]");
   for (const start of card?.querySelectorAll("[data-start]") ?? []) start.hidden = machine.state !== "stopped";
 }
@@ -40,7 +42,7 @@ async function ask() {
     }
     say(answer.message ?? "");
   } catch {
-    say("The portal does not answer; the states below may be old. Trying again.");
+    say(t("The portal does not answer; the states below may be old. Trying again."));
   } finally {
     asking = false;
     if (!document.hidden) timer = setTimeout(ask, wait);
