@@ -102,7 +102,12 @@ class Server:
         self.auth_pool = BlockingPool("auth", _HASHING_THREADS, waiting=64)
         self.backends = auth_config.build(sign_in, BackendContext(self.database, settings))
         self.logins = LoginService(
-            self.database, self.auth_pool, self.backends.password, settings, self.backends.config
+            self.database,
+            self.auth_pool,
+            self.backends.password,
+            settings,
+            self.backends.config,
+            self.backends.pools,
         )
         if clusters is None:
             clusters = {cluster.cluster: Cluster(cluster) for cluster in configuration.clusters}
