@@ -28,7 +28,7 @@ _NODE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _UNCHANGED = {"access_epoch": False, "synchronize_session": False}
 _COLUMNS = (
     Vm.id, Vm.vmid, Vm.kind, Vm.node, Vm.name, Vm.status, Vm.lock, Vm.pool, Vm.tags, Vm.template, Vm.seen_at,
-    Vm.vanished_at,
+    Vm.vanished_at, Vm.renamed,
 )  # fmt: skip
 
 
@@ -176,6 +176,8 @@ def _said(guest: Guest) -> dict[str, Any]:
 
 def _compare(plan: Plan, cluster: str, row: Any, guest: Guest, as_of: datetime) -> None:
     said = _said(guest)
+    if row.renamed:  # here; what the cluster calls it is not shown
+        said["name"] = row.name
     kept = {name: getattr(row, name) for name in ("name", "pool", "tags", "template") if name not in said}
     values = {
         "id": row.id,

@@ -15,6 +15,7 @@ from cyberlab.handlers.account import HERE, AccountPage
 from cyberlab.handlers.base import signed_in
 from cyberlab.handlers.explanations import Explanation, Refusal
 from cyberlab.handlers.forms import Form, sentence
+from cyberlab.phrases import Phrase
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ SWITCHED_OFF = Explanation(
     "Those who run this portal do not use them for your role.",
     "There is nothing to do.",
 )
-LAST = "Your role needs a second factor, and this is the only one. Add another one first."
+LAST = Phrase("Your role needs a second factor, and this is the only one. Add another one first.")
 
 
 class FactorPage(AccountPage):
@@ -148,9 +149,9 @@ class PasskeyHandler(FactorPage):
             codes = await self.portal.passkeys.finish(self.actor, self.person, challenge, answer, name)
         except PasskeyRefused as error:
             log.info("new passkey of %s refused: %s [%s]", self.user.username, error, self.request_id)
-            return await self._show("The passkey was not accepted. Try again.")
+            return await self._show(Phrase("The passkey was not accepted. Try again."))
         except Conflict as conflict:
-            return await self._show(sentence(conflict.message))
+            return await self._show(sentence(self.translate(conflict.message)))
         self.added(codes, "The passkey was added.")
 
     async def _show(self, message: str = "") -> None:
@@ -160,7 +161,7 @@ class PasskeyHandler(FactorPage):
             "account/passkey.html",
             question=question,
             challenge=challenges.signed(self, question.challenge, self.user.user_id, challenges.ADD),
-            message=message,
+            message=self.translate(message),
             action="/account/passkeys",
             back="/account",
             next="",

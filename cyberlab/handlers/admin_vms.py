@@ -11,10 +11,11 @@ from cyberlab.db.models import Vm, VmKind
 from cyberlab.handlers.admin import ROWS, AdminHandler
 from cyberlab.handlers.base import requires
 from cyberlab.handlers.forms import Form
+from cyberlab.phrases import Phrase
 from cyberlab.problems import UNASSIGNED
 
 LIST = "/admin/vms"
-KINDS = ((VmKind.QEMU.value, "virtual machine (qemu)"), (VmKind.LXC.value, "container (lxc)"))
+KINDS = ((VmKind.QEMU.value, Phrase("virtual machine (qemu)")), (VmKind.LXC.value, Phrase("container (lxc)")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ class EditVmHandler(VmHandler):
                     node=given.node,
                     name=given.name,
                 )
-                return self.done(LIST, f"Machine {given.name or given.vmid} was saved.")
+                return self.done(LIST, Phrase("Machine %(machine)s was saved.", machine=given.name or given.vmid))
             except Conflict as conflict:
                 form.conflict(conflict)
         self.show(form, vm)
@@ -117,7 +118,7 @@ class RemoveVmHandler(VmHandler):
         """Ask."""
         vm = await self.found(vm_id)
         self.confirm(
-            title=f"Remove {vm.name or vm.vmid} from the portal?",
+            title=Phrase("Remove %(machine)s from the portal?", machine=vm.name or vm.vmid),
             text="Its assignments go with it, and open consoles end. On the cluster nothing changes.",
             button="Remove the machine",
             back=f"{LIST}/{vm.id}",
@@ -128,4 +129,4 @@ class RemoveVmHandler(VmHandler):
         vm = await self.found(vm_id)
         await self.portal.database.run(vms.delete, self.actor, vm.id)
         self.portal.registry.end(UNASSIGNED, lambda console: console.vm_id == vm.id)
-        self.done(LIST, f"Machine {vm.name or vm.vmid} was removed from the portal.")
+        self.done(LIST, Phrase("Machine %(machine)s was removed from the portal.", machine=vm.name or vm.vmid))

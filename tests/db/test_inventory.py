@@ -11,6 +11,7 @@ import pytest
 from cyberlab.db import assignments, audit, epoch, inventory, users, vms
 from cyberlab.db.audit import Actor
 from cyberlab.db.engine import Database
+from cyberlab.db.errors import Stale
 from cyberlab.db.models import Role, Vm, VmKind
 
 NOW = datetime(2026, 10, 1, 8, tzinfo=UTC)
@@ -120,6 +121,19 @@ def test_a_guest_of_an_offline_node_keeps_what_was_known(database: Database) -> 
         "kali", ";netsec;", "lab", True, "unknown"
     )  # fmt: skip
     assert len(actions(database)) == 1
+
+
+def test_a_name_of_the_portals_own_stays_until_it_is_given_back(database: Database, actor: Actor) -> None:
+    sync(database, guest(100, "kali"))
+    database.call(vms.rename, actor, vm(database, 100).id, "Anna's", 1)
+    with pytest.raises(Stale):
+        database.call(vms.rename, actor, vm(database, 100).id, "Bob's", 1)
+    sync(database, guest(100, "kali-2", status="stopped"))
+    assert (vm(database, 100).name, vm(database, 100).status) == ("Anna's", "stopped")
+    database.call(vms.rename, actor, vm(database, 100).id, "", 2)
+    sync(database, guest(100, "kali-2", status="stopped"))
+    assert (vm(database, 100).name, vm(database, 100).renamed) == ("kali-2", False)
+    assert ("vm.rename", "vm pve/100 Anna's", "was pve/100 kali") in actions(database)
 
 
 def test_vanished_and_back(database: Database, actor: Actor) -> None:
