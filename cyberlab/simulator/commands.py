@@ -85,7 +85,7 @@ class Commands:
         return await self._pvesh.run(words[1:], gone, warm=True)
 
     def lasting(self, words: Sequence[str]) -> Lasting | None:
-        """How a perl program on the command line that runs pvesh is run: as a real process, whose modules ask this node."""
+        """How a perl program that runs pvesh is run: as a real process, whose modules ask this node."""
         if words[0].removeprefix("/usr/bin/") != "perl" or words[1:2] != ["-e"] or MARK not in "".join(words[2:3]):
             return None
         modules = {"PERL5LIB": str(MODULES)} if self._options.warm else {}

@@ -36,7 +36,7 @@ if fork:
 os.setsid()
 os.execvp(args[0], args)
 """
-# A program on the command line that runs pvesh is run by the real perl, with modules of Proxmox's names that ask this process, too.
+# A program that runs pvesh is run by the real perl, with modules of Proxmox's names that ask this process, too.
 _PERL = _SHIM.replace(
     "import json, socket, sys\n",
     """import json, os, socket, sys
