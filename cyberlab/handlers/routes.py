@@ -13,6 +13,7 @@ from cyberlab.handlers import (
     account_confirm,
     account_factors,
     account_logins,
+    account_tokens,
     admin,
     admin_assignments,
     admin_bulk,
@@ -26,11 +27,16 @@ from cyberlab.handlers import (
     files,
     languages,
     login,
+    power,
     sso,
     student,
     teacher,
+    teacher_acts,
+    teacher_class,
+    teacher_end,
     vnc_proxy,
 )
+from cyberlab.handlers.api.routes import API
 from cyberlab.handlers.base import NotFoundHandler
 from cyberlab.handlers.common import log_request
 from cyberlab.handlers.modules import MODULES
@@ -68,12 +74,25 @@ def routes(portal: Portal) -> list[URLSpec]:
         ("/account/sessions/end", account_logins.EndOthersHandler),
         (f"/account/sessions/{ID}/end", account_logins.EndLoginHandler),
         (f"/account/devices/{ID}/forget", account_logins.ForgetDeviceHandler),
+        ("/account/tokens", account_tokens.TokensHandler),
+        (f"/account/tokens/{ID}/remove", account_tokens.RemoveTokenHandler),
         ("/student", student.StudentHandler),
         ("/student/states", student.StudentStatesHandler),
-        (f"/student/machines/{ID}/start", student.StartHandler),
+        (f"/student/machines/{ID}/start", power.StartHandler),
+        (f"/student/machines/{ID}/shutdown", power.ShutdownHandler),
+        (f"/student/machines/{ID}/reboot", power.RebootHandler),
+        (f"/student/machines/{ID}/stop", power.StopHandler),
+        (f"/student/machines/{ID}/reset", power.ResetHandler),
         (f"/student/console/{ID}", console.StudentConsoleHandler),
         ("/teacher", teacher.TeacherHandler),
         ("/teacher/states", teacher.TeacherStatesHandler),
+        (f"/teacher/classes/{ID}", teacher_class.ClassPageHandler),
+        (f"/teacher/classes/{ID}/states", teacher_class.ClassStatesHandler),
+        (f"/teacher/classes/{ID}/act", teacher_acts.ActHandler),
+        (f"/teacher/classes/{ID}/snapshots", teacher_acts.SnapshotsHandler),
+        (f"/teacher/classes/{ID}/operations/{ID}", teacher_acts.ResultsHandler),
+        (f"/teacher/classes/{ID}/operations/{ID}/states", teacher_acts.ResultStatesHandler),
+        (f"/teacher/classes/{ID}/end", teacher_end.EndHandler),
         (f"/teacher/console/{ID}", console.TeacherConsoleHandler),
         (f"/vnc-proxy/ws/{ID}", vnc_proxy.ConsoleSocketHandler),
         (f"/vnc-proxy/status/{ID}", console.ConsoleStatusHandler),
@@ -111,7 +130,7 @@ def routes(portal: Portal) -> list[URLSpec]:
     ]
     static = {"path": str(portal.assets.folder)}
     return [
-        *(URLSpec(pattern, handler) for pattern, handler in table),
+        *(URLSpec(pattern, handler) for pattern, handler in [*table, *API]),
         URLSpec("/static/(?:v-([0-9a-f]{12})/)?(.*)", files.AssetHandler, static),
     ]
 
