@@ -1,29 +1,21 @@
-// Lists in which rows are ticked and something is done with all of them; without this script the buttons work as well.
+// Ticking rows of a list: all of the page at once, and how many are ticked. Without this, boxes are still boxes.
 
 for (const form of document.querySelectorAll("form[data-select]")) {
-  const all = form.querySelector("[data-select-all]");
-  const boxes = [...form.querySelectorAll("tbody input[type=checkbox]")];
+  const boxes = [...form.querySelectorAll('tbody input[type="checkbox"]')].filter((box) => !box.disabled);
+  const every = form.querySelector("[data-select-every]");
   const count = form.querySelector("[data-select-count]");
-  const words = count?.textContent ?? "";
-
   const show = () => {
     const ticked = boxes.filter((box) => box.checked).length;
-    for (const button of form.querySelectorAll("[data-select-needs]")) button.disabled = ticked === 0;
-    if (count) count.textContent = ticked ? `${words} ${ticked}` : (count.dataset.none ?? words);
-    if (all) {
-      all.checked = ticked === boxes.length;
-      all.indeterminate = ticked > 0 && ticked < boxes.length;
-    }
+    if (count) count.textContent = ticked ? `${ticked} ✓` : "";
+    if (!every) return;
+    every.checked = ticked > 0 && ticked === boxes.length;
+    every.indeterminate = ticked > 0 && ticked < boxes.length;
   };
-
-  if (all) {
-    all.hidden = false;
-    all.addEventListener("change", () => {
-      for (const box of boxes) box.checked = all.checked;
-      show();
-    });
-  }
+  every?.addEventListener("change", () => {
+    for (const box of boxes) box.checked = every.checked;
+    show();
+  });
   form.addEventListener("change", show);
-  addEventListener("pageshow", show); // a page that the browser had kept, with its ticks
+  every?.closest("label")?.removeAttribute("hidden");
   show();
 }

@@ -138,6 +138,7 @@ class World:
             self.assignment = row.id
             assignments.create(s, TEST, vm_id=self.vms["other"], user_id=self.users["other"])
             group = groups.create(s, TEST, name="Network security")
+            self.group = group.id
             groups.add_member(s, TEST, group.id, self.users["teacher"], MembershipRole.TEACHER)
             groups.add_member(s, TEST, group.id, self.users["student"], MembershipRole.STUDENT)
 

@@ -18,6 +18,7 @@ LAST_PAGE = 1_000_000
 NOUNS = (
     ("/admin", Phrase("Overview")),
     ("/admin/users", Phrase("Users")),
+    ("/admin/classes", Phrase("Classes")),
     ("/admin/vms", Phrase("Machines")),
     ("/admin/assignments", Phrase("Assignments")),
 )
@@ -38,6 +39,12 @@ class AdminHandler(BaseHandler):
         if not (number.isascii() and number.isdecimal() and len(number) < 8):
             return 0
         return (min(max(int(number), 1), LAST_PAGE) - 1) * ROWS
+
+    @property
+    def ticked(self) -> set[int]:
+        """The ids of the rows that were ticked in a list."""
+        ids = self.get_body_arguments("id")
+        return {int(value) for value in ids if value.isascii() and value.isdecimal() and len(value) < 11}
 
     def beyond(self, page: Page[Any]) -> bool:
         """Whether the list has become shorter than the page that was asked for."""

@@ -31,6 +31,7 @@ class Form:
     errors: dict[str, str] = field(default_factory=dict)
     translate: Callable[[str], str] = str
     zone: tzinfo = UTC
+    now: Mapping[str, str] = field(default_factory=dict)  # what somebody else has saved meanwhile
 
     @classmethod
     def sent(cls, handler: CommonHandler) -> Form:
@@ -46,6 +47,17 @@ class Form:
     def conflict(self, conflict: Conflict) -> None:
         """Note what the database refused."""
         self.fail(conflict.field, conflict.message)
+
+    def version(self) -> int:
+        """The version of the row that the form was filled with; one that no row has where the form does not say."""
+        value = self.values.get("version", "")
+        return int(value) if re.fullmatch(r"[0-9]{1,9}", value) else 0
+
+    def stale(self, conflict: Conflict, now: Mapping[str, str]) -> None:
+        """Keep what was typed beside what is there ``now``; sent again, it replaces that."""
+        self.conflict(conflict)
+        self.values = {**self.values, "version": now.get("version", "")}
+        self.now = now
 
     def text(self, name: str, *, longest: int = 255, required: bool = True) -> str:
         """A line of text without surrounding blanks."""

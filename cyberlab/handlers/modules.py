@@ -36,6 +36,7 @@ class Field(UIModule):
     ) -> str:
         """``options`` makes it a choice; ``suggest``: where suggestions are asked for while typing."""
         error = form.errors.get(name, "")
+        now = form.now.get(name)
         described = [f"{name}-error"] * bool(error) + [f"{name}-hint"] * bool(hint)
         return self.render_string(
             "modules/field.html",
@@ -53,6 +54,26 @@ class Field(UIModule):
             error=error,
             described=" ".join(described),
             value="" if kind == "password" else form.values.get(name, ""),
+            now=now.replace("T", " ") if now and kind == "datetime-local" else now,
+        ).decode()
+
+
+class TextArea(UIModule):
+    """A labelled field of several lines."""
+
+    def render(self, form: Form, name: str, label: str, *, hint: str = "", rows: int = 6) -> str:
+        """As Field does."""
+        error = form.errors.get(name, "")
+        described = [f"{name}-error"] * bool(error) + [f"{name}-hint"] * bool(hint)
+        return self.render_string(
+            "modules/text_area.html",
+            name=name,
+            label=label,
+            hint=hint,
+            rows=rows,
+            error=error,
+            described=" ".join(described),
+            value=form.values.get(name, ""),
         ).decode()
 
 
@@ -84,7 +105,9 @@ class Pager(UIModule):
         return self.render_string("modules/pager.html", page=page, earlier=earlier, later=later).decode()
 
     def _link(self, number: int) -> str:
-        kept = [(name, value) for name in ("q", "role") if (value := self.handler.get_query_argument(name, ""))]
+        asked = self.request.query_arguments
+        kept = [(name, value) for name in asked for value in self.handler.get_query_arguments(name)]
+        kept = [(name, value) for name, value in kept if value and name != "page"]
         return f"{self.request.path}?{urlencode([*kept, ('page', number)])}"
 
 
@@ -114,5 +137,5 @@ class MachineState(UIModule):
 
 
 MODULES: dict[str, type[UIModule]] = {
-    module.__name__: module for module in (Field, Flag, Problems, Pager, Moment, MachineState)
+    module.__name__: module for module in (Field, TextArea, Flag, Problems, Pager, Moment, MachineState)
 }

@@ -14,7 +14,7 @@ from tests.e2e.lab import PASSWORD, Lab
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """A lab with ada (VMs 100, 101, 102), ben, tom (teacher) and ann (admin)."""
+    """A lab with ada (VMs 100, 101, 102, container 300), ben, tom (teacher) and ann (admin)."""
     services.require("sshd")
     services.require("qemu")
     made = Lab(tmp_path_factory.mktemp("lab"))

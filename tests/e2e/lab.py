@@ -103,7 +103,7 @@ class Lab:
         self.command("migrate")
         for name, role in (("ada", "student"), ("ben", "student"), ("tom", "teacher"), ("ann", "admin")):
             self.command("user", "add", name, "--role", role, "--password-stdin", stdin=PASSWORD)
-        for vmid in (100, 101, 102):
+        for vmid in (100, 101, 102, 300):
             self.command("assign", "ada", f"demo/{vmid}")
 
     def command(self, *words: str, stdin: str = "") -> str:

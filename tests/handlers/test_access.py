@@ -53,7 +53,11 @@ async def test_a_handler_without_a_rule_answers_nobody(client: Client, monkeypat
 def _filled(pattern: str, world: World) -> str:
     """An address that exists: the ids are those of "kali", of its assignment, or of the student."""
     vm = world.vms["kali"]
-    ids = {"/admin/users": world.users["student"], "/admin/assignments": world.assignment}
+    ids = {
+        "/admin/users": world.users["student"],
+        "/admin/assignments": world.assignment,
+        "/admin/classes": world.group,
+    }
     number = next((value for prefix, value in ids.items() if pattern.startswith(prefix)), vm)
     return re.sub(r"\(\[0-9\][^)]*\)", str(number), pattern).rstrip("$")
 
