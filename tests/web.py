@@ -26,7 +26,7 @@ from cyberlab.db.engine import Database
 from cyberlab.db.models import MembershipRole, Role, VmKind
 from cyberlab.handlers.portal import Portal
 from cyberlab.problems import Problem
-from cyberlab.proxmox.answers import Resource
+from cyberlab.proxmox.answers import Resource, Snapshot
 from cyberlab.proxmox.inventory import Inventory
 from cyberlab.settings import Settings
 
@@ -50,6 +50,7 @@ class FakeCluster:
     problem: Problem | None = None
     hangs: bool = False
     last_inventory: Inventory | None = None
+    kept: list[Snapshot] = field(default_factory=list)
     online: dict[str, str] = field(default_factory=lambda: {"pve1": "online", "pve2": "online"})
     started: list[tuple[str, str, int]] = field(default_factory=list)
     start_may_end: asyncio.Event = field(default_factory=asyncio.Event)
@@ -68,6 +69,14 @@ class FakeCluster:
         if self.problem:
             raise self.problem
         return self.online
+
+    async def snapshots(self, node: str, kind: str, vmid: int) -> list[Snapshot]:
+        """Those that a test wants, a Problem, or nothing for ever."""
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.problem:
+            raise self.problem
+        return self.kept
 
     async def version(self) -> str:
         """The version of pve-manager, or a Problem."""

@@ -6,10 +6,11 @@ import asyncio
 
 from cyberlab.auth.access import Action
 from cyberlab.db import consoles, vm_list, vms
-from cyberlab.db.errors import Conflict, NotFound
+from cyberlab.db.errors import NotFound
 from cyberlab.db.models import Vm
 from cyberlab.handlers.admin import AdminHandler
-from cyberlab.handlers.admin_vms import ACTS, LIST
+from cyberlab.handlers.admin_edit import EditHandler
+from cyberlab.handlers.admin_vms import LIST
 from cyberlab.handlers.base import requires
 from cyberlab.handlers.forms import Form
 from cyberlab.handlers.machines import report
@@ -30,46 +31,36 @@ class VmHandler(AdminHandler):
             raise NotFound(f"VM {vm_id}")
         return vm
 
-    async def show(self, vm: Vm, form: Form) -> None:
-        """Show it, with a form that may be wrong."""
+
+@requires(Action.ADMINISTER)
+class EditVmHandler(VmHandler, EditHandler[Vm, str]):
+    """All about it, and the name that it has here."""
+
+    def shown(self, row: Vm) -> dict[str, str]:
+        """The name."""
+        return {"name": row.name}
+
+    def read(self, form: Form, row: Vm) -> str:
+        """The name; none means the cluster's."""
+        return form.text("name", required=False)
+
+    async def save(self, row: Vm, given: str, version: int) -> None:
+        """Rename it."""
+        vm = await self.portal.database.run(vms.rename, self.actor, row.id, given, version)
+        self.done(f"{LIST}/{vm.id}", self.translate("Machine %(machine)s was saved.", machine=vm.name or vm.vmid))
+
+    async def show(self, form: Form, row: Vm) -> None:
+        """Show the page."""
         run = self.portal.database.run
-        self.set_status(422 if form.errors else 200)
         self.render(
             "admin/vm.html",
             form=form,
-            machine=vm,
-            tags=[tag for tag in vm.tags.split(";") if tag],
-            holders=await run(vm_list.holders, vm.id),
-            past=await run(consoles.page, vm_id=vm.id, limit=LAST),
-            here=[console for console in self.portal.registry if console.request.vm_id == vm.id],
-            acts=ACTS,
+            machine=row,
+            tags=[tag for tag in row.tags.split(";") if tag],
+            holders=await run(vm_list.holders, row.id),
+            past=await run(consoles.page, vm_id=row.id, limit=LAST),
+            viewers=[console for console in self.portal.registry if console.request.vm_id == row.id],
         )
-
-
-@requires(Action.ADMINISTER)
-class EditVmHandler(VmHandler):
-    """The page, and the name that the machine has here."""
-
-    async def get(self, vm_id: str) -> None:
-        """Show it."""
-        vm = await self.found(vm_id)
-        await self.show(vm, self.filled({"name": vm.name, "version": str(vm.version)}))
-
-    async def post(self, vm_id: str) -> None:
-        """Rename it, or show the form again with what is wrong."""
-        form, vm = Form.sent(self), await self.found(vm_id)
-        name = form.text("name", required=False)
-        version = form.number("version", 1, 2**31 - 1)
-        if not form.errors:
-            try:
-                vm = await self.portal.database.run(vms.rename, self.actor, vm.id, name, version=version)
-                notice = self.translate("Machine %(machine)s was saved.", machine=vm.name or vm.vmid)
-                return self.done(f"{LIST}/{vm.id}", notice)
-            except Conflict as conflict:
-                form.conflict(conflict)
-                vm = await self.found(vm_id)
-                form.values = {**form.values, "version": str(vm.version)}
-        await self.show(vm, form)
 
 
 @requires(Action.ADMINISTER)

@@ -76,6 +76,14 @@ def value(moment: datetime | None, where: tzinfo) -> str:
     return local(moment, where).strftime(FIELD) if moment else ""
 
 
+def asked(given: str, where: tzinfo) -> datetime | None:
+    """The time in an address, in UTC; None for what is none, which a list then does not heed."""
+    try:
+        return parse(given, where)
+    except ValueError:
+        return None
+
+
 def parse(given: str, where: tzinfo) -> datetime:
     """What a datetime-local field holds, in UTC.
 
