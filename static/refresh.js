@@ -11,7 +11,7 @@ function fetchDocument(address) {
     request.responseType = "document";
     request.timeout = TIMEOUT;
     request.onload = () => (request.status === 200 && request.responseXML ? resolve(request.responseXML) : reject(new Error(String(request.status))));
-    request.onerror = request.ontimeout = () => reject(new Error("no answer"));
+    request.onerror = request.ontimeout = () => reject(new Error());
     request.send();
   });
 }
@@ -23,7 +23,7 @@ function busy(part) {
 
 function take(part, answer) {
   const fresh = answer.getElementById(part.id);
-  if (!fresh) throw new Error("no such part");
+  if (!fresh) throw new Error();
   const focused = part.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
   const taken = document.adoptNode(fresh);
   part.replaceWith(taken);

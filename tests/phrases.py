@@ -10,15 +10,18 @@ from pathlib import Path
 
 from tornado.template import Template
 
+from cyberlab.handlers.assets import Assets
+
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATES = ROOT / "templates"
 MODULES = sorted(path for path in (ROOT / "cyberlab").rglob("*.py") if not path.name.startswith("cli"))
 PAGES = sorted(TEMPLATES.rglob("*.html"))
+SCRIPTS = sorted(path for path in (ROOT / "static").rglob("*.js") if "vendor" not in path.parts)
 TAGS = re.compile(r"\{%.*?%\}|\{\{.*?\}\}|\{#.*?#\}", re.DOTALL)
 OTHER_FILES = re.compile(r"\{%\s*(?:extends|include)\b.*?%\}")
 # Attributes that people read or hear.
 READ_ALOUD = ("alt", "aria-label", "aria-description", "data-label", "placeholder", "title")
-NAMES = re.compile(r"\bCyberLab\b")  # in no language different
+NAMES = re.compile(r"\bCyberLab\b|\bCtrl(?:\+\w+)+")  # in no language different
 # Calls whose arguments at these places are keys of locale/*.csv.
 Places = Mapping[str, tuple[int | str, ...]]
 PYTHON: Places = {
@@ -40,7 +43,7 @@ PYTHON: Places = {
 TEMPLATE: Places = {"_": (0,)}
 PLURAL = ("translate", "Phrase", "_")  # their second argument is the text for more than one
 # Modules of templates, and which of their arguments are shown: those must be translated before.
-SHOWN: Places = {"Field": (2, "hint"), "Flag": (2, 3, "hint")}
+SHOWN: Places = {"Field": (2, "hint"), "TextArea": (2, "hint"), "Flag": (2, 3, "hint")}
 
 Key = tuple[str, str]  # English, "singular", "plural" or ""
 
@@ -149,8 +152,21 @@ def untranslated(path: Path) -> list[str]:
     return sorted({" ".join(text.split()) for text in found if _worded(text)})
 
 
+def script_keys() -> set[Key]:
+    """The keys in the pages' scripts."""
+    assets = Assets(ROOT / "static")
+    return {(text, "") for path in SCRIPTS for text in assets.texts(path.relative_to(assets.folder).as_posix())}
+
+
+def unspoken(path: Path) -> list[str]:
+    """Words of a script that would be shown in English to everybody: sentences outside of t(); what is set as text."""
+    source = re.sub(r"^\s*//.*$| // .*$", "", path.read_text(), flags=re.MULTILINE)
+    rest = re.sub(r'\bt\(\s*"(?:[^"\\]|\\.)*"', "", source)
+    found = re.findall(r"""'(?:[^'\\\n]|\\.)*'|"((?:[^"\\\n]|\\.)*)"|`([^`]*)`""", rest)
+    said = [text for pair in found for text in pair if re.search(r"(?<![-.#\[(:])\b[A-Za-z]{2,} [A-Za-z]{2,}", text)]
+    return said + re.findall(r'(?:textContent|ariaLabel)\s*\+?=\s*"([^"]*[A-Za-z][^"]*)"', rest)
+
+
 def needed() -> set[Key]:
     """All keys that there are."""
-    return {key for path in MODULES for key in python_keys(path)} | {
-        key for path in PAGES for key in template_keys(path)
-    }
+    return set().union(*map(python_keys, MODULES), *map(template_keys, PAGES), script_keys())

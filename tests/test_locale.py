@@ -13,12 +13,10 @@ from tornado import locale
 
 from cyberlab.handlers import languages
 from cyberlab.phrases import Phrase
-from tests.phrases import MODULES, PAGES, ROOT, TEMPLATES, glued, needed, untranslated
+from tests.phrases import MODULES, PAGES, ROOT, SCRIPTS, TEMPLATES, glued, needed, unspoken, untranslated
 
 SORTER: dict[str, Any] = runpy.run_path(str(ROOT / "scripts" / "phrases.py"))
 FILES = sorted((ROOT / "locale").glob("*.csv"))
-# Templates whose texts are still English for everybody; the list only gets shorter.
-NOT_YET = {"console.html"}
 PLACEHOLDER = re.compile(r"%(?:\(\w+\))?[-+ #0-9.]*[a-z%]")
 
 
@@ -77,7 +75,17 @@ def test_translations_are_sound(path: Path) -> None:
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(TEMPLATES).as_posix())
 def test_templates_show_translated_texts_alone(path: Path) -> None:
-    assert path.relative_to(TEMPLATES).as_posix() in NOT_YET or not untranslated(path), 'write them as {{ _("…") }}'
+    assert not untranslated(path), 'write them as {{ _("…") }}'
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_scripts_show_translated_texts_alone(path: Path) -> None:
+    assert not unspoken(path), 'write them as t("…"), see static/words.js'
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(TEMPLATES).as_posix())
+def test_scripts_come_with_their_words(path: Path) -> None:
+    assert "<script" not in path.read_text() or path.name == "script.html", 'write {% module Script("….js") %}'
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())

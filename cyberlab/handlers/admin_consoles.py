@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -67,6 +68,7 @@ class ConsolesHandler(ConsolesPage):
             group=group,
             groups=(await run(vm_list.choices)).groups,
             everybody=len(self.portal.registry),
+            together=Counter(live.request.user_id for live in self.portal.registry),
         )
 
 

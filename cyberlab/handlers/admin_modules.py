@@ -45,7 +45,7 @@ class Size(UIModule):
         while value >= 999.5 and len(units) > 1:
             value, units = value / 1000, units[1:]
         digits = f"{value:.1f}" if value < 9.95 and units[0] != "B" else f"{value:.0f}"
-        return f"{digits.replace('.', self.handler.translate('.'))} {units[0]}"
+        return f"{digits.replace('.', self.handler.translate('.'))}\u00a0{units[0]}"
 
 
 class Duration(UIModule):

@@ -10,7 +10,7 @@ from cyberlab.db.errors import NotFound
 from cyberlab.db.models import Vm
 from cyberlab.handlers.admin import AdminHandler
 from cyberlab.handlers.admin_edit import EditHandler
-from cyberlab.handlers.admin_vms import LIST
+from cyberlab.handlers.admin_vms import ACTS, LIST
 from cyberlab.handlers.base import requires
 from cyberlab.handlers.forms import Form
 from cyberlab.handlers.machines import report
@@ -59,6 +59,7 @@ class EditVmHandler(VmHandler, EditHandler[Vm, str]):
             tags=[tag for tag in row.tags.split(";") if tag],
             holders=await run(vm_list.holders, row.id),
             past=await run(consoles.page, vm_id=row.id, limit=LAST),
+            acts=ACTS,
             viewers=[console for console in self.portal.registry if console.request.vm_id == row.id],
         )
 

@@ -12,6 +12,7 @@ from cyberlab.db.vm_list import STATES, Show, VmFilter
 from cyberlab.handlers.admin import ROWS, AdminHandler
 from cyberlab.handlers.base import requires
 from cyberlab.handlers.machines import report
+from cyberlab.handlers.operations import Act
 from cyberlab.phrases import Phrase
 
 LIST = "/admin/vms"
@@ -26,6 +27,14 @@ KINDS = (
     ("show", Show.VANISHED, Phrase("Vanished")),
     ("show", Show.TEMPLATES, Phrase("Templates")),
 )
+
+
+ACTS = {
+    Act.START: Phrase("Start"),
+    Act.SHUTDOWN: Phrase("Shut down"),
+    Act.REBOOT: Phrase("Restart"),
+    Act.STOP: Phrase("Switch off"),
+}
 
 
 class VmsPage(AdminHandler):
@@ -63,6 +72,7 @@ class VmsHandler(VmsPage):
             choices=await run(vm_list.choices),
             kinds=self._kinds(chosen, await run(vm_list.counts, now)),
             whose=await run(vm_list.whose, [vm.id for vm in page.rows], now),
+            acts=ACTS,
         )
 
     def _kinds(self, chosen: VmFilter, counts: dict[str, int]) -> list[tuple[str, Phrase, int, bool]]:

@@ -128,6 +128,17 @@ class Moment(UIModule):
         ).decode()
 
 
+class Script(UIModule):
+    """A script of ours, with what it and those that it imports say to people in the reader's language."""
+
+    def render(self, name: str) -> str:
+        """``name``: under static/."""
+        assert isinstance(self.handler, CommonHandler)
+        texts = self.handler.portal.assets.texts(name)
+        shown = {text: words for text in sorted(texts) if (words := self.handler.translate(text)) != text}
+        return self.render_string("modules/script.html", name=name, words=shown).decode()
+
+
 class MachineState(UIModule):
     """A machine's state: "checking…" until states.js has asked."""
 
@@ -137,5 +148,15 @@ class MachineState(UIModule):
 
 
 MODULES: dict[str, type[UIModule]] = {
-    module.__name__: module for module in (Field, TextArea, Flag, Problems, Pager, Moment, MachineState)
+    module.__name__: module
+    for module in (
+        Field,
+        TextArea,
+        Flag,
+        Problems,
+        Pager,
+        Moment,
+        Script,
+        MachineState,
+    )
 }

@@ -3,13 +3,14 @@
 
 import { Backoff } from "./backoff.js";
 import { Channel } from "./channel.js";
+import { t } from "../words.js";
 
 const byId = (id) => document.getElementById(id);
 const body = document.body;
 const { socket, status, name } = body.dataset;
 const screen = byId("screen");
 const backoff = new Backoff();
-const WORDS = { opening: "opening", connected: "connected", lost: "connection lost", closed: "closed" };
+const WORDS = { opening: t("opening"), connected: t("connected"), lost: t("connection lost"), closed: t("closed") };
 const SIGNED_OUT = new Set(["signed-out", "login-expired"]);
 
 let viewer = null;
@@ -54,7 +55,7 @@ function step(event) {
 function connect() {
   clearInterval(countdown);
   phase("opening");
-  step({ step: "connect", text: "connecting to the portal" });
+  step({ step: "connect", text: t("connecting to the portal") });
   while (byId("steps").children.length > 1) byId("steps").lastChild.remove();
   const mine = { opened: false, begun: false, end: null };
   attempt = mine;
@@ -83,12 +84,12 @@ async function ended(mine, event) {
   if (attempt !== mine) return;
   if (end && end.retry === false) return refused(end);
   // The close code alone tells that the portal ended it on purpose, should its event have been lost.
-  if (!end && event.code >= 4000 && event.reason !== "shutting-down") return refused({ title: "The console was closed", advice: event.reason });
+  if (!end && event.code >= 4000 && event.reason !== "shutting-down") return refused({ title: t("The console was closed"), advice: event.reason });
   const wait = backoff.next();
   if (wait === null) {
     return refused({
-      title: end?.title ?? "The connection is lost",
-      advice: "It did not come back for some minutes. Check your network, then try again.",
+      title: end?.title ?? t("The connection is lost"),
+      advice: t("It did not come back for some minutes. Check your network, then try again."),
       request_id: end?.request_id,
     });
   }
@@ -109,14 +110,14 @@ async function reason() {
 
 function lost(end, wait) {
   const until = performance.now() + wait * 1000;
-  byId("lost-title").textContent = end?.title ?? "Connection lost";
+  byId("lost-title").textContent = end?.title ?? t("Connection lost");
   byId("lost-advice").textContent = end?.advice ?? "";
   byId("lost-advice").hidden = !end?.advice;
   phase("lost");
   const tick = () => {
     const left = until - performance.now();
     if (left <= 0) return connect();
-    byId("lost-when").textContent = `Again in ${Math.ceil(left / 1000)} s`;
+    byId("lost-when").textContent = t("Again in %(seconds)d s", { seconds: Math.ceil(left / 1000) });
   };
   tick();
   countdown = setInterval(tick, 250);
@@ -124,7 +125,7 @@ function lost(end, wait) {
 
 function refused({ code, title, advice, request_id: id }) {
   clearInterval(countdown);
-  byId("refused-title").textContent = title ?? "The console is closed";
+  byId("refused-title").textContent = title ?? t("The console is closed");
   byId("refused-advice").textContent = advice ?? "";
   byId("refused-id").hidden = !id;
   byId("refused-id").querySelector("code").textContent = id ?? "";
@@ -146,7 +147,7 @@ function listen() {
   byId("again").addEventListener("click", () => { backoff.restart(); connect(); });
   byId("copy-id").addEventListener("click", async (event) => {
     await navigator.clipboard.writeText(byId("refused-id").querySelector("code").textContent).catch(() => {});
-    event.target.textContent = "Copied";
+    event.target.textContent = t("Copied");
   });
   window.addEventListener("online", () => { if (body.dataset.phase === "lost") connect(); });
   window.addEventListener("pagehide", () => { leaving = true; });

@@ -44,12 +44,12 @@ def live(world: World) -> Iterator[Open]:
 @pytest.mark.gen_test
 async def test_the_list(client: Client, world: World, live: Open) -> None:
     page = text(await client.ask("/admin/consoles", "admin"))
-    assert page.count("1.2 MB, 89 B") == 3
+    assert page.count("1.2\u00a0MB, 89\u00a0B") == 3
     assert ">teacher</span>" in page
     assert "watches" in page
     assert "pve/100 · pve1" in page
     found = text(await client.ask("/admin/consoles?q=STUDENT+kali", "admin"))
-    assert found.count("1.2 MB") == 1
+    assert found.count("1.2\u00a0MB") == 1
     assert "No console that is open fits" in text(await client.ask("/admin/consoles?q=nobody", "admin"))
 
 
@@ -57,7 +57,7 @@ async def test_the_list(client: Client, world: World, live: Open) -> None:
 async def test_of_a_class(client: Client, world: World, live: Open) -> None:
     group = (await world.database.run(groups.page)).rows[0]
     await world.database.run(assignments.create, TEST, vm_id=world.vms["spare"], group_id=group.id)
-    assert text(await client.ask(f"/admin/consoles?class={group.id}", "admin")).count("1.2 MB") == 1
+    assert text(await client.ask(f"/admin/consoles?class={group.id}", "admin")).count("1.2\u00a0MB") == 1
     question = text(await client.ask(f"/admin/consoles/end?class={group.id}", "admin"))
     assert "One console is open" in question
     assert (await client.ask("/admin/consoles/end", "admin", form={"class": str(group.id)})).code == 303
@@ -97,8 +97,13 @@ async def test_the_past(client: Client, world: World) -> None:
         consoles.closed, row, bytes_to_client=5_000, bytes_to_upstream=7, end_reason="disconnected"
     )
     page = text(await client.ask("/admin/consoles/past?q=kali", "admin"))
-    for words in ("5.0 kB, 7 B", "An admin closed this console", f"/admin/vms/{vm}", f"/admin/users/{student}"):
+    for words in (
+        "5.0\u00a0kB, 7\u00a0B",
+        "An admin closed this console",
+        f"/admin/vms/{vm}",
+        f"/admin/users/{student}",
+    ):
         assert words in page, words
-    assert "5.0 kB" not in text(await client.ask("/admin/consoles/past?until=2020-01-01T00:00", "admin"))
-    assert "5.0 kB" in text(await client.ask("/admin/consoles/past?since=nonsense", "admin"))
+    assert "5.0\u00a0kB" not in text(await client.ask("/admin/consoles/past?until=2020-01-01T00:00", "admin"))
+    assert "5.0\u00a0kB" in text(await client.ask("/admin/consoles/past?since=nonsense", "admin"))
     assert (await client.ask("/admin/consoles/past?page=7", "admin")).headers["Location"] == "/admin/consoles/past"
