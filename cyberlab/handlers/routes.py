@@ -13,6 +13,7 @@ from cyberlab.handlers import (
     account_confirm,
     account_factors,
     account_logins,
+    account_preferences,
     admin,
     admin_assignments,
     admin_classes,
@@ -24,6 +25,7 @@ from cyberlab.handlers import (
     files,
     languages,
     login,
+    moments,
     sso,
     student,
     teacher,
@@ -55,6 +57,9 @@ def routes(portal: Portal) -> list[URLSpec]:
         ("/auth/enrol/picture", factors.EnrolPictureHandler),
         ("/account", account.AccountHandler),
         ("/account/password", account.PasswordHandler),
+        ("/account/preferences", account_preferences.PreferencesHandler),
+        ("/account/zones", account_preferences.ZoneSuggestionsHandler),
+        ("/language", account_preferences.LanguageHandler),
         ("/account/totp", account_factors.AppHandler),
         ("/account/confirm", account_confirm.ConfirmHandler),
         ("/account/confirm/passkey", account_confirm.PasskeyConfirmHandler),
@@ -114,6 +119,7 @@ def routes(portal: Portal) -> list[URLSpec]:
 def make_application(portal: Portal) -> Application:
     """The Tornado application: the routes and what all of them share."""
     languages.load()
+    moments.zones()
     origin = urlsplit(portal.config.public_url)
     secure = portal.config.secure
     return Application(

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from cyberlab.auth.access import Action
+from cyberlab.handlers.account_preferences import LanguageHandler
 from cyberlab.handlers.base import BaseHandler
 from cyberlab.handlers.factors import (
     EnrolHandler,
@@ -26,7 +27,7 @@ PUBLIC = {HomeHandler, LoginHandler, AssetHandler, FaviconHandler, HealthHandler
 # These ask for the cookie of the first factor.
 PUBLIC |= {FactorHandler, PasskeyHandler, EnrolHandler, EnrolPasskeyHandler, EnrolPictureHandler}
 
-PUBLIC |= {StartHandler, CallbackHandler, SsoLogoutHandler}
+PUBLIC |= {LanguageHandler, StartHandler, CallbackHandler, SsoLogoutHandler}
 
 
 def test_every_handler_is_public_by_name_or_asks(world: World) -> None:
