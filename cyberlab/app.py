@@ -19,8 +19,9 @@ from cyberlab.auth.base import BackendContext
 from cyberlab.auth.login import LoginService
 from cyberlab.blocking import BlockingPool
 from cyberlab.console.fairness import FairLoop
+from cyberlab.console.gateway import Gateway
 from cyberlab.console.registry import ConsoleRequest, Registry
-from cyberlab.console.session import Gateway, Limits
+from cyberlab.console.session import Limits
 from cyberlab.db import consoles, devices, logins, throttle
 from cyberlab.db.engine import Database
 from cyberlab.db.models import utcnow
@@ -102,7 +103,12 @@ class Server:
         self.auth_pool = BlockingPool("auth", _HASHING_THREADS, waiting=64)
         self.backends = auth_config.build(sign_in, BackendContext(self.database, settings))
         self.logins = LoginService(
-            self.database, self.auth_pool, self.backends.password, settings, self.backends.config
+            self.database,
+            self.auth_pool,
+            self.backends.password,
+            settings,
+            self.backends.config,
+            self.backends.pools,
         )
         if clusters is None:
             clusters = {cluster.cluster: Cluster(cluster) for cluster in configuration.clusters}
@@ -153,7 +159,7 @@ class Server:
         if self._http is not None:
             self._http.stop()
         await self.gateway.close(self.settings.shutdown_grace)
-        await self.portal.errands.close()
+        await self.portal.operations.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -57,13 +57,15 @@ class LoginService:
         backends: Sequence[PasswordBackend],
         settings: Settings,
         auth: AuthConfig | None = None,
+        pools: Mapping[str, BlockingPool] | None = None,
     ) -> None:
         """``auth_pool``: where backends block, and whose bounded queue is the answer to a flood; the caller closes it.
 
-        ``backends``: asked in this order.
+        ``backends``: asked in this order. ``pools``: instead of ``auth_pool``, for the backends of these names.
         """
         self._database = database
         self._pool = auth_pool
+        self._pools = pools or {}
         self._backends = tuple(backends)
         self._auth = auth or AuthConfig()
         self._lifetime = settings.login_lifetime
@@ -196,10 +198,11 @@ class LoginService:
             # another's admin, and a password is not shown to directories which have no business with it.
             if known and backend.name not in known:
                 continue
+            pool = self._pools.get(backend.name, self._pool)
             try:
-                identity = await self._pool.run(SIGN_IN_TIMEOUT, backend.authenticate, username, password)
+                identity = await pool.run(SIGN_IN_TIMEOUT, backend.authenticate, username, password)
             except TimeoutError as error:
-                raise PoolBusy(self._pool.name) from error
+                raise PoolBusy(pool.name) from error
             except BackendUnavailable as error:
                 # Remembered, so that for a while every failure reads the same: else the names of local
                 # accounts would be those whose failure does not mention the university.

@@ -43,7 +43,7 @@ async def test_states_arrive_and_a_machine_starts(open_page: OpenPage, world: Wo
         await expect(page.get_by_role("status").filter(has_text="kali is being started")).to_be_visible()
         await expect(page.get_by_text("starting…")).to_be_visible()
         world.cluster.found = [resource(100, "kali")]
-        world.cluster.start_may_end.set()
+        world.cluster.tasks_may_end.set()
         await expect(page.get_by_text("running", exact=True)).to_be_visible()
         await expect(page.get_by_role("button", name="Start kali")).to_be_hidden()
 

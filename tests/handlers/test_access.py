@@ -7,6 +7,8 @@ import re
 import pytest
 
 from cyberlab.auth.access import Action
+from cyberlab.db import groups
+from cyberlab.db.models import MembershipRole, utcnow
 from cyberlab.handlers.account_preferences import LanguageHandler
 from cyberlab.handlers.base import BaseHandler
 from cyberlab.handlers.factors import (
@@ -20,7 +22,7 @@ from cyberlab.handlers.files import AssetHandler, FaviconHandler, HealthHandler
 from cyberlab.handlers.login import HomeHandler, LoginHandler
 from cyberlab.handlers.routes import routes
 from cyberlab.handlers.sso import CallbackHandler, SsoLogoutHandler, StartHandler
-from tests.web import Client, World, text
+from tests.web import TEST, Client, World, text
 
 # Whoever adds to these says: everybody in the world may ask this.
 PUBLIC = {HomeHandler, LoginHandler, AssetHandler, FaviconHandler, HealthHandler}
@@ -41,6 +43,8 @@ def test_every_handler_is_public_by_name_or_asks(world: World) -> None:
         assert not spec.regex.pattern.startswith("/admin") or handler.rule.action == Action.ADMINISTER
         if handler.rule.on_vm:
             assert spec.regex.groups == 1, f"{handler.__name__}: the address must begin with the VM's id"
+        if spec.regex.pattern.startswith("/teacher/classes/"):
+            assert handler.rule.on_class, f"{handler.__name__} is about a class, but asks not about it"
 
 
 @pytest.mark.gen_test
@@ -57,6 +61,7 @@ def _filled(pattern: str, world: World) -> str:
     ids = {
         "/admin/users": world.users["student"],
         "/admin/assignments": world.assignment,
+        "/teacher/classes": world.group,
         "/admin/classes": world.group,
     }
     number = next((value for prefix, value in ids.items() if pattern.startswith(prefix)), vm)
@@ -118,6 +123,29 @@ async def test_the_admins_pages_are_for_admins(client: Client, world: World, who
 async def test_the_teachers_pages_are_not_for_students(client: Client) -> None:
     assert (await client.ask("/teacher", "student")).code == 403
     assert (await client.ask("/teacher/states", "student")).code == 403
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_a_class_is_for_its_teachers(client: Client, world: World) -> None:
+    with world.database.transaction() as s:
+        foreign = groups.create(s, TEST, name="Databases").id
+        groups.add_member(s, TEST, foreign, world.users["teacher"], MembershipRole.STUDENT)
+    paths = [path for path, handler in _guarded(world) if handler.rule is not None and handler.rule.on_class]
+    assert len(paths) >= 7
+    for path in paths:
+        theirs = path.replace(f"/classes/{world.group}", f"/classes/{foreign}", 1)
+        for who, asked in (("student", path), ("other", path), ("teacher", theirs)):
+            for form in (None, {"act": "start", "vm": str(world.vms["kali"])}):
+                assert (await client.ask(asked, who, form=form)).code == 403, (who, asked)
+        missing = path.replace(f"/classes/{world.group}", "/classes/999", 1)
+        assert (await client.ask(missing, "admin")).code == 404, missing
+    with world.database.transaction() as s:
+        group = groups.get(s, world.group)
+        assert group is not None
+        group.archived_at = utcnow()
+    for path in paths:
+        assert (await client.ask(path, "teacher")).code == 403, f"{path} of an archived class"
+    assert world.cluster.asked == []
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ async def test_list_and_states(client: Client, world: World) -> None:
     assert "pve/100" not in page
     assert 'data-states="/admin/vms/states?q=spare"' in page
     answer = json.loads((await client.ask("/admin/vms/states?q=spare", "admin")).body)
-    assert answer["machines"] == {str(world.vms["spare"]): {"state": "stopped", "word": "stopped", "stale": False}}
+    assert answer["machines"].keys() == {str(world.vms["spare"])}
+    assert answer["machines"][str(world.vms["spare"])]["word"] == "stopped"
 
 
 @pytest.mark.parametrize(
