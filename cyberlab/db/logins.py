@@ -36,8 +36,8 @@ class Login:
     expires_at: datetime
     seen_at: datetime
     created_at: datetime
-    language: str  # "": as the browser asks
-    time_zone: str  # "": the browser's
+    language: str = ""  # "": as the browser asks
+    time_zone: str = ""  # "": the browser's
 
 
 def create(s: Session, user_id: int, *, address: str, user_agent: str, lifetime: float) -> str:
