@@ -19,8 +19,9 @@ from cyberlab.auth.base import BackendContext
 from cyberlab.auth.login import LoginService
 from cyberlab.blocking import BlockingPool
 from cyberlab.console.fairness import FairLoop
+from cyberlab.console.gateway import Gateway
 from cyberlab.console.registry import ConsoleRequest, Registry
-from cyberlab.console.session import Gateway, Limits
+from cyberlab.console.session import Limits
 from cyberlab.db import consoles, devices, logins, throttle
 from cyberlab.db.engine import Database
 from cyberlab.db.models import utcnow

@@ -21,9 +21,10 @@ let keyboard = null;
 const terminal = new Terminal({
   fontFamily: 'ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace',
   fontSize: remembered(),
-  cursorBlink: true,
+  cursorBlink: !matchMedia("(prefers-reduced-motion: reduce)").matches,
   scrollback: 5000,
   minimumContrastRatio: 4.5,
+  linkHandler: { activate() {} }, // where a machine's links lead is the machine's word
   theme: { background: "#0b0d12", foreground: "#e3e7f1", cursor: "#a3b3ff", selectionBackground: "#39425a" },
 });
 const fit = new FitAddon();

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from cyberlab.console import frames
-from cyberlab.console.frames import FrameError, FrameTracker
+from cyberlab.console.frames import FrameError
+from cyberlab.console.tracker import FrameTracker
 
 # One buffer for all: whatever is read is used up before the next read. Small, because a browser sends keystrokes,
 # and a flood of tiny frames is costly to parse: a full buffer ends the turn.

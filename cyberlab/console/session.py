@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from cyberlab import problems
-from cyberlab.console import transports
 from cyberlab.console.client import CLOSE_GRACE, WENT_AWAY, ClientClosed, ClientLink
 from cyberlab.console.kinds import ConsoleKind
-from cyberlab.console.registry import ConsoleRequest, Full, LiveConsole, Registry
+from cyberlab.console.registry import ConsoleRequest, Full, LiveConsole
 from cyberlab.console.relay import Relay
 from cyberlab.console.terminal import TERMINAL
 from cyberlab.console.upstream import Target, UpstreamLink, dial
 from cyberlab.console.vnc import PICTURE
-from cyberlab.console.wheel import Wheel
 from cyberlab.problems import Problem
+
+if TYPE_CHECKING:
+    from cyberlab.console.gateway import Gateway
 
 log = logging.getLogger(__name__)
 
@@ -65,63 +64,6 @@ class Limits:
     upstream_keepalive: float = 300.0  # towards `qm vncproxy`, which leaves after 900 quiet seconds
     terminal_keepalive: float = 20.0  # looked at every ``ping``: as often as Proxmox's own page sends one
     stuck: float = 60.0  # a browser that does not read
-
-
-class Gateway:
-    """What all consoles share: the registry, the wheel, and a turn per machine."""
-
-    def __init__(self, registry: Registry, console_log: ConsoleLog, limits: Limits | None = None) -> None:
-        """Nothing starts before the first console."""
-        self.registry = registry
-        self.log = console_log
-        self.limits = limits or Limits()
-        self.wheel = Wheel(self.limits.ping)
-        self._turns: dict[int, asyncio.Lock] = {}
-        self._waiting: dict[int, int] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def open(self, client: ClientLink, request: ConsoleRequest, source: ConsoleSource) -> None:
-        """Run a console in a task of the gateway's own; it ends with the browser's connection at the latest."""
-        self._own(ConsoleSession(self, client, request, source).run())
-
-    def take(self, sock: socket.socket, client: ClientLink, request: ConsoleRequest, source: ConsoleSource) -> None:
-        """The same, on a socket that has been taken over from the web server."""
-
-        async def adopt() -> None:
-            await transports.adopt(lambda: client, sock)
-            await ConsoleSession(self, client, request, source).run()
-
-        self._own(adopt())
-
-    def _own(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    @asynccontextmanager
-    async def turn(self, vm_id: int) -> AsyncIterator[None]:
-        """One at a time for each machine: the VNC password belongs to the VM, a second ticket voids the first's."""
-        lock = self._turns.setdefault(vm_id, asyncio.Lock())
-        self._waiting[vm_id] = self._waiting.get(vm_id, 0) + 1
-        try:
-            async with lock:
-                yield
-        finally:
-            self._waiting[vm_id] -= 1
-            if not self._waiting[vm_id]:
-                del self._waiting[vm_id], self._turns[vm_id]
-
-    async def close(self, grace: float) -> None:
-        """End every console with a reason; drop those that have not gone after ``grace`` seconds."""
-        self.registry.draining = True
-        self.registry.end(problems.SHUTTING_DOWN, lambda request: True)
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=grace)
-        for task in list(self._tasks):
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=grace)
-        self.wheel.close()
 
 
 class ConsoleSession:

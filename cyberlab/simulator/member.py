@@ -71,7 +71,7 @@ class Member:
         )
         routes = calls.routes()
         self.pvesh = Pvesh(state, self.name, options, routes)
-        self.commands = Commands(self.name, options, self.tickets, self.pvesh, self.cpu)
+        self.commands = Commands(self.name, options, self.tickets, self.pvesh, self.cpu, self._socket)
         self.sshd = Sshd(key, shared.client_key, self.commands, options)
         self.api = Api(state, self.name, options, self.tickets, self.consoles, self.certificates, routes, self.cpu)
         self.remote = Remote(self._socket, self.folder / "bin", self.commands)

@@ -20,6 +20,8 @@ class Options:
     call_cpu: float = 0.0
     call_cost: float = 0.0
     # A warm pvesh: what loading the modules takes once, and each call then. The latter is 0.047 s in all.
+    # Without ``warm`` the node lacks the modules.
+    warm: bool = True
     warm_load: float = 0.0
     warm_cpu: float = 0.0
     # The one-liner that mints a cookie: 0.25.

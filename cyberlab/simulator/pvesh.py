@@ -134,9 +134,15 @@ class Pvesh:
         self._options = options
         self._routes = tuple(routes)
 
-    async def run(self, argv: Sequence[str], gone: Callable[[], bool] = lambda: False) -> Outcome:
-        """Run ``pvesh`` with these arguments; ``gone`` tells whether the caller has left. Never raises."""
-        await asyncio.sleep(self._options.call_cost)
+    async def run(
+        self, argv: Sequence[str], gone: Callable[[], bool] = lambda: False, *, warm: bool = False
+    ) -> Outcome:
+        """Run ``pvesh`` with these arguments; ``gone`` tells whether the caller has left. Never raises.
+
+        ``warm``: its modules are loaded already, which is what a call's cost is for.
+        """
+        if not warm:
+            await asyncio.sleep(self._options.call_cost)
         command = argv[0] if argv else ""
         if command not in METHODS:
             told = f"ERROR: unknown command 'pvesh {command}'\n" if command else "ERROR: no command specified\n"

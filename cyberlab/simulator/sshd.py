@@ -17,8 +17,10 @@ import paramiko
 from paramiko import common
 
 from cyberlab.blocking import BlockingPool, PoolBusy
+from cyberlab.simulator.commands import Lasting
 from cyberlab.simulator.listener import Listener
 from cyberlab.simulator.options import Options
+from cyberlab.simulator.process import serve_process
 from cyberlab.simulator.pvesh import Outcome
 from cyberlab.simulator.shellwords import ShellRefused, split
 
@@ -29,6 +31,10 @@ LOG = "cyberlab.simulator.sshd"
 
 class Runner(Protocol):
     """Whatever runs argument lists: the node's commands."""
+
+    def lasting(self, words: Sequence[str]) -> Lasting | None:
+        """The process for a command that stays, None for any other."""
+        ...
 
     async def run(self, words: Sequence[str], gone: Callable[[], bool]) -> Outcome:
         """Run a program to its end."""
@@ -211,13 +217,24 @@ class Sshd:
             return channel.closed or not transport.is_active()
 
         server = self._transports.get(transport)
+        lasting = self._lasting(command)
         try:
+            if lasting is not None:
+                transport.accept(0.001)
+                await serve_process(lasting, channel)
+                return
             outcome = await self._shell(command, gone)
         finally:
             if server is not None:
                 server.ended()
         with contextlib.suppress(TimeoutError, PoolBusy):
             await self._pool.run(SEND_TIMEOUT + 5, _send, transport, channel, outcome)
+
+    def _lasting(self, command: bytes) -> Lasting | None:
+        try:
+            return self._commands.lasting(split(command.decode())[0])
+        except (UnicodeDecodeError, ShellRefused, IndexError):
+            return None
 
     async def _shell(self, command: bytes, gone: Callable[[], bool]) -> Outcome:
         try:
