@@ -97,6 +97,7 @@ def routes(portal: Portal) -> list[URLSpec]:
         (f"/teacher/classes/{ID}/operations/{ID}/states", teacher_acts.ResultStatesHandler),
         (f"/teacher/classes/{ID}/end", teacher_end.EndHandler),
         (f"/teacher/console/{ID}", console.TeacherConsoleHandler),
+        (f"/teacher/watch/{ID}", console.WatchHandler),
         (f"/vnc-proxy/ws/{ID}", vnc_proxy.ConsoleSocketHandler),
         (f"/vnc-proxy/status/{ID}", console.ConsoleStatusHandler),
         ("/admin", admin.OverviewHandler),
