@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import bindparam, or_, select
 from sqlalchemy import delete as sql_delete
@@ -36,6 +37,8 @@ class Login:
     expires_at: datetime
     seen_at: datetime
     created_at: datetime
+    language: str = ""  # "": as the browser asks
+    time_zone: str = ""  # "": the browser's
 
 
 def create(s: Session, user_id: int, *, address: str, user_agent: str, lifetime: float) -> str:
@@ -60,7 +63,7 @@ def create(s: Session, user_id: int, *, address: str, user_agent: str, lifetime:
 def find(s: Session, token: str, now: datetime, idle: float) -> Login | None:
     """The login session of a token; None if revoked, expired, unused for ``idle`` seconds, or the user is inactive."""
     asked = {"token_hash": _hash(token), "now": now, "seen_after": now - timedelta(seconds=idle)}
-    found = s.execute(_FIND, asked).one_or_none()
+    found: Sequence[Any] | None = s.execute(_FIND, asked).one_or_none()
     return None if found is None else Login(*found)
 
 
@@ -184,6 +187,8 @@ _FIND = (
         LoginSession.expires_at,
         LoginSession.seen_at,
         LoginSession.created_at,
+        User.language,
+        User.time_zone,
     )
     .join(User, User.id == LoginSession.user_id)
     .where(

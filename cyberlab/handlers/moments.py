@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo, available_timezones
 
+from cyberlab.db.text import fold
 from cyberlab.phrases import Phrase
 
 COOKIE = "tz"  # the browser's zone, set by static/zone.js
@@ -42,6 +43,21 @@ def zones() -> frozenset[str]:
 def zone(*names: str | None) -> tzinfo | None:
     """The zone of the first name that is one; None where none is. What a browser sends never reaches a path."""
     return next((ZoneInfo(name) for name in names if name and name in zones()), None)
+
+
+def spoken(name: str) -> str:
+    """A zone's name as people write it."""
+    return name.replace("_", " ")
+
+
+@functools.cache
+def _by_folded_name() -> dict[str, str]:
+    return {fold(spoken(name)): name for name in zones()}
+
+
+def named(text: str) -> str | None:
+    """The zone that somebody typed, upper and lower case and blanks as they like; None if there is none."""
+    return _by_folded_name().get(fold(spoken(text)))
 
 
 def local(moment: datetime, where: tzinfo) -> datetime:

@@ -13,6 +13,7 @@ from cyberlab.handlers import (
     account_confirm,
     account_factors,
     account_logins,
+    account_preferences,
     account_tokens,
     admin,
     admin_assignments,
@@ -30,6 +31,7 @@ from cyberlab.handlers import (
     files,
     languages,
     login,
+    moments,
     power,
     sso,
     student,
@@ -67,6 +69,9 @@ def routes(portal: Portal) -> list[URLSpec]:
         ("/auth/enrol/picture", factors.EnrolPictureHandler),
         ("/account", account.AccountHandler),
         ("/account/password", account.PasswordHandler),
+        ("/account/preferences", account_preferences.PreferencesHandler),
+        ("/account/zones", account_preferences.ZoneSuggestionsHandler),
+        ("/language", account_preferences.LanguageHandler),
         ("/account/totp", account_factors.AppHandler),
         ("/account/confirm", account_confirm.ConfirmHandler),
         ("/account/confirm/passkey", account_confirm.PasskeyConfirmHandler),
@@ -98,6 +103,7 @@ def routes(portal: Portal) -> list[URLSpec]:
         (f"/teacher/classes/{ID}/operations/{ID}/states", teacher_acts.ResultStatesHandler),
         (f"/teacher/classes/{ID}/end", teacher_end.EndHandler),
         (f"/teacher/console/{ID}", console.TeacherConsoleHandler),
+        (f"/teacher/watch/{ID}", console.WatchHandler),
         (f"/vnc-proxy/ws/{ID}", vnc_proxy.ConsoleSocketHandler),
         (f"/vnc-proxy/status/{ID}", console.ConsoleStatusHandler),
         ("/admin", admin.OverviewHandler),
@@ -151,6 +157,7 @@ def routes(portal: Portal) -> list[URLSpec]:
 def make_application(portal: Portal) -> Application:
     """The Tornado application: the routes and what all of them share."""
     languages.load()
+    moments.zones()
     origin = urlsplit(portal.config.public_url)
     secure = portal.config.secure
     return Application(
