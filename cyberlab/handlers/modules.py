@@ -136,14 +136,6 @@ class Moment(UIModule):
         ).decode()
 
 
-class Span(UIModule):
-    """From when until when."""
-
-    def render(self, starts: datetime | None, ends: datetime | None) -> str:
-        """None: without limit."""
-        return self.render_string("modules/span.html", starts=starts, ends=ends).decode()
-
-
 class Script(UIModule):
     """A script of ours, with what it and those that it imports say to people in the reader's language."""
 
@@ -172,7 +164,6 @@ MODULES: dict[str, type[UIModule]] = {
         Problems,
         Pager,
         Moment,
-        Span,
         Script,
         MachineState,
     )
