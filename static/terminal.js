@@ -23,6 +23,7 @@ const terminal = new Terminal({
   fontSize: remembered(),
   cursorBlink: !matchMedia("(prefers-reduced-motion: reduce)").matches,
   scrollback: 5000,
+  disableStdin: "watch" in document.body.dataset,
   minimumContrastRatio: 4.5,
   linkHandler: { activate() {} }, // where a machine's links lead is the machine's word
   theme: { background: "#0b0d12", foreground: "#e3e7f1", cursor: "#a3b3ff", selectionBackground: "#39425a" },
