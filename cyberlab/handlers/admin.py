@@ -9,7 +9,6 @@ from cyberlab.auth.access import Action
 from cyberlab.db import assignments, users, vms
 from cyberlab.db.page import Page
 from cyberlab.handlers.base import BaseHandler, Question, requires
-from cyberlab.handlers.machines import report
 from cyberlab.phrases import Phrase
 
 ROWS = 50
@@ -21,6 +20,9 @@ NOUNS = (
     ("/admin/classes", Phrase("Classes")),
     ("/admin/vms", Phrase("Machines")),
     ("/admin/assignments", Phrase("Assignments")),
+    ("/admin/consoles", Phrase("Live consoles")),
+    ("/admin/logins", Phrase("Sign-ins")),
+    ("/admin/audit", Phrase("Audit")),
 )
 
 
@@ -121,15 +123,3 @@ class VmSuggestionsHandler(AdminHandler):
         """Answer ``{"suggestions": [{value, text}]}``."""
         page = await self.portal.database.run(vms.page, search=self.search, limit=SUGGESTIONS)
         self.send_json({"suggestions": [{"value": f"{vm.cluster}/{vm.vmid}", "text": vm.name} for vm in page.rows]})
-
-
-@requires(Action.ADMINISTER)
-class VmStatesHandler(AdminHandler):
-    """The states of the machines on one page of the list."""
-
-    answers_json = True
-
-    async def get(self) -> None:
-        """Answer as for students."""
-        page = await self.portal.database.run(vms.page, search=self.search, offset=self.offset, limit=ROWS)
-        self.send_json(await report(self.portal, page.rows, self.translate))
