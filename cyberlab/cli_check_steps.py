@@ -13,6 +13,7 @@ from cyberlab import problems
 from cyberlab.cli_check_certificate import described
 from cyberlab.cli_check_picture import Screen, first_picture, server_init
 from cyberlab.cli_check_report import count
+from cyberlab.console import vnc
 from cyberlab.console.upstream import Target, UpstreamLink, connect
 from cyberlab.db.models import Vm, VmKind
 from cyberlab.handlers.vm_source import VmSource
@@ -151,7 +152,7 @@ async def _websocket(walk: Walk) -> list[str]:
 
 
 async def _vnc(walk: Walk) -> list[str]:
-    await walk.link.authenticate(walk.target.vnc_password)
+    await vnc.authenticate(walk.link, walk.target.vnc_password)
     return ["the ticket's VNC password accepted"]
 
 

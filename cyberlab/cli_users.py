@@ -1,4 +1,4 @@
-"""The shell commands of ``user``: add, passwd, disable, enable, unlock, reset-factors, list."""
+"""The shell commands of ``user``: add, passwd, sign-out, disable, enable, unlock, reset-factors, list."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import getpass
 import secrets
 import sys
 
-from cyberlab.auth import config, passwords
+from cyberlab.auth import config, passwords, strength
 from cyberlab.cli_common import CommandError, Parsers, actor, command, opened, user_named
 from cyberlab.db import factors, throttle, users
 from cyberlab.db.models import Role
@@ -39,6 +39,16 @@ def add_commands(commands: Parsers) -> None:
     )
     passwd.add_argument("name", metavar="NAME")
     _add_password_options(passwd)
+    out = command(
+        nested,
+        "sign-out",
+        _sign_out,
+        "sign somebody out everywhere",
+        "End somebody's sign-ins and open consoles within a second, and forget their remembered browsers. They can "
+        "sign in again if their directory and its groups still let them: for the day somebody has left.",
+    )
+    out.add_argument("name", metavar="NAME")
+    _add_backend(out)
     disable = command(
         nested,
         "disable",
@@ -101,7 +111,8 @@ def _add(arguments: argparse.Namespace) -> int:
         _check_backend(backend, portal)
         if database.call(users.by_name, arguments.name, backend) is not None:  # before anybody types a password twice
             raise CommandError(f"there already is a user “{arguments.name}”; server.py user passwd sets a password")
-        password, made_up = _new_password(arguments) if asks else ("", False)
+        known = (arguments.name, arguments.display_name, arguments.email)
+        password, made_up = _new_password(arguments, *known) if asks else ("", False)
         user = database.call(
             users.create,
             actor(),
@@ -128,11 +139,19 @@ def _check_backend(backend: str, portal: Settings) -> None:
 def _passwd(arguments: argparse.Namespace) -> int:
     with opened() as (database, portal):
         user = user_named(database, arguments.name)
-        password, made_up = _new_password(arguments)
+        password, made_up = _new_password(arguments, user.username, user.display_name, user.email)
         hashed = passwords.hash_password(password, portal.bcrypt_cost)
         database.call(users.set_password, actor(), user.id, hashed)
     print(f"Set the password of {user.username}; they have to sign in again.")
     _tell(password, made_up)
+    return 0
+
+
+def _sign_out(arguments: argparse.Namespace) -> int:
+    with opened() as (database, _):
+        user = user_named(database, arguments.name, arguments.backend)
+        database.call(users.sign_out, actor(), user.id)
+    print(f"Signed {user.username} out everywhere.")
     return 0
 
 
@@ -189,11 +208,11 @@ def _list(arguments: argparse.Namespace) -> int:
                 return 0
 
 
-def _new_password(arguments: argparse.Namespace) -> tuple[str, bool]:
-    """The password, and whether it was made up here (and has to be told)."""
+def _new_password(arguments: argparse.Namespace, *known: str | None) -> tuple[str, bool]:
+    """The password, and whether it was made up here (and has to be told); ``known``: what others know of its owner."""
     if arguments.password_stdin:
         password = sys.stdin.readline().rstrip("\r\n")
-        if problem := passwords.problem(password):
+        if problem := strength.problem(password, ("cyberlab", *known)):
             raise CommandError(problem)
         return password, False
     if arguments.generate or not sys.stdin.isatty():
@@ -201,7 +220,7 @@ def _new_password(arguments: argparse.Namespace) -> tuple[str, bool]:
     for _ in range(_ATTEMPTS):
         try:
             password = getpass.getpass("Password: ")
-            problem = passwords.problem(password)
+            problem = strength.problem(password, ("cyberlab", *known))
             if problem is None and getpass.getpass("Once more: ") != password:
                 problem = "the two are not the same"
         except EOFError:

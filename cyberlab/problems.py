@@ -61,7 +61,7 @@ VM_KIND_UNSUPPORTED = _advice(
     "This kind of machine has no picture console here",
     "Tell your admin: this machine is a container.",
     "It is an LXC container, whose vncproxy does not work through pvesh: it blocks for 25 s, then fails.",
-    "Assign a QEMU VM instead.",
+    "Containers open as a terminal; only `server.py check` wants a picture: let it check a QEMU VM.",
 )
 
 # The node and the way to it.
@@ -239,6 +239,15 @@ SIGN_IN_NOBODY = _advice(
     "Compare base, user_filter and the attributes in AUTH_CONFIG, and what the service account may read.",
 )
 
+TERMINAL_REFUSED = _advice(
+    "terminal-refused",
+    "The machine's terminal did not open",
+    "Try again. If it stays, ask your teacher to restart the machine.",
+    "termproxy closed the connection or stayed silent after the ticket, and never says why: the ticket came too late "
+    "(10 s), the nodes' clocks differ, or it is an API token's and the host is from before November 2025.",
+    "The task log of the machine on the node names the cause; leave PROXMOX_USER at root@pam.",
+)
+
 # Why a console that was open has ended.
 SIGNED_OUT = _advice("signed-out", "You signed out", "Sign in again to open the console.", "The login session ended.")
 LOGIN_EXPIRED = _advice(
@@ -295,11 +304,20 @@ INTERNAL = _advice(
 
 
 # Only a symptom: the cluster may know better what is wrong with the machine.
-UNCLEAR = frozenset({UPSTREAM_SILENT, UPSTREAM_CLOSED, UPGRADE_FAILED, PVESH_TIMEOUT, PVESH_FAILED})
+UNCLEAR = frozenset({UPSTREAM_SILENT, UPSTREAM_CLOSED, UPGRADE_FAILED, TERMINAL_REFUSED, PVESH_TIMEOUT, PVESH_FAILED})
 
 # Trying again by itself may help: the page does so, with growing pauses.
 PASSING = frozenset(
-    {SSH_BUSY, PVESH_TIMEOUT, NO_FREE_PORT, UPSTREAM_SILENT, UPSTREAM_CLOSED, VNC_AUTH_FAILED, SHUTTING_DOWN}
+    {
+        SSH_BUSY,
+        PVESH_TIMEOUT,
+        NO_FREE_PORT,
+        UPSTREAM_SILENT,
+        UPSTREAM_CLOSED,
+        VNC_AUTH_FAILED,
+        TERMINAL_REFUSED,
+        SHUTTING_DOWN,
+    }
 )
 
 

@@ -141,7 +141,7 @@ class ClientLink(asyncio.BufferedProtocol):
         if self.ending:
             return
         if event.opcode != frames.BINARY:
-            raise FrameError(1003, "text message; RFB is binary")
+            raise FrameError(1003, "text message; consoles are binary")
         if self.relay is not None:
             self.relay.from_client(event.payload)
             return

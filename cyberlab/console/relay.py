@@ -1,7 +1,7 @@
 """The relay: two sockets spliced on the IOLoop, with backpressure both ways.
 
 Proxmox -> browser is the bulk: a server's frames are unmasked on both hops, so the bytes pass untouched and only the
-places between frames are followed. Browser -> Proxmox is a trickle: taken apart into RFB messages, so that view-only
+places between frames are followed. Browser -> Proxmox is a trickle: taken apart into messages, so that view-only
 and limits hold here on the server, and framed anew within Proxmox's rules.
 """
 
@@ -11,19 +11,20 @@ import asyncio
 from typing import Any
 
 from cyberlab import problems
-from cyberlab.console import frames, rfb, transports
+from cyberlab.console import frames, transports
 from cyberlab.console.client import ClientLink, RelayEnd
 from cyberlab.console.frames import FrameError, FrameTracker
+from cyberlab.console.messages import ClientMessages, MessageError
 from cyberlab.console.upstream import UpstreamLink
 
 _COPIED = 1024  # bytes; to copy fewer is quicker than to make views of them
 
 
 class Relay(RelayEnd):
-    """One open console, from ServerInit until one side ends; ``ended`` then holds why, a code of ``problems``."""
+    """One open console, from its handshake until one side ends; ``ended`` then holds why, a code of ``problems``."""
 
-    def __init__(self, client: ClientLink, upstream: UpstreamLink, *, view_only: bool = False) -> None:
-        """Take both links; ``start`` makes the bytes flow."""
+    def __init__(self, client: ClientLink, upstream: UpstreamLink, messages: ClientMessages) -> None:
+        """Take both links; ``start`` makes the bytes flow. ``messages``: what the browser may send."""
         loop = asyncio.get_running_loop()
         self.client = client
         self.upstream = upstream
@@ -35,7 +36,7 @@ class Relay(RelayEnd):
         self.sent_upstream_at = loop.time()
         self._loop = loop
         self._tracker = FrameTracker()
-        self._messages = rfb.ClientMessages(view_only=view_only)
+        self._messages = messages
         self._to_client: Any = client.transport
         self._to_upstream: Any = upstream.transport
         self._over = False
@@ -148,10 +149,10 @@ class Relay(RelayEnd):
         return True
 
     def from_client(self, payload: bytes) -> None:
-        """Pass on whole RFB messages; what is none ends this console."""
+        """Pass on whole messages; what is none ends this console."""
         try:
             messages = self._messages.feed(payload)
-        except rfb.RfbError as error:
+        except MessageError as error:
             self._end(problems.CLIENT_PROTOCOL, str(error))
             return
         if messages and not self._over:
@@ -189,14 +190,14 @@ class Relay(RelayEnd):
     def keep_alive(self, now: float, *, interval: float, stuck: float) -> None:
         """Called now and then: nudge a quiet `qm vncproxy`, give up on a browser that stopped reading.
 
-        ``interval``: seconds without a byte to Proxmox after which an RFB message is sent (a websocket ping does not
+        ``interval``: seconds without a byte to Proxmox after which a message is sent (a websocket ping does not
         reach `qm vncproxy`, which leaves after 15 quiet minutes); ``stuck``: seconds with a full buffer.
         """
         if self.full_since is not None and now - self.full_since > stuck:
             self._end(problems.CLIENT_STUCK)
         elif now - self.sent_upstream_at > interval and self._messages.between and not self.upstream_full:
             self.sent_upstream_at = now
-            self._to_upstream.write(frames.client_frames(rfb.KEEPALIVE))
+            self._to_upstream.write(frames.client_frames(self._messages.keepalive))
 
     def end(self, code: str) -> None:
         """End the console from outside: a sign-out, an unassignment, a shutdown."""

@@ -9,6 +9,8 @@ import struct
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives.ciphers import Cipher, modes
 
+from cyberlab.console.messages import MessageError
+
 VERSION = b"RFB 003.008\n"
 SECURITY_NONE, SECURITY_VNC_AUTH = 1, 2
 CHALLENGE_SIZE = 16
@@ -36,7 +38,7 @@ _ONE = {FRAMEBUFFER_UPDATE_REQUEST: 10, KEY_EVENT: 8}  # what mostly comes one a
 KEEPALIVE = struct.pack(">BBHHHH", FRAMEBUFFER_UPDATE_REQUEST, 1, 0, 0, 1, 1)
 
 
-class RfbError(Exception):
+class RfbError(MessageError):
     """The peer does not speak RFB as it must."""
 
 
@@ -65,6 +67,8 @@ class ClientMessages:
     """
 
     __slots__ = ("_buffer", "_extended_pointer", "_wanted", "max_message", "view_only")
+
+    keepalive = KEEPALIVE
 
     def __init__(self, *, view_only: bool = False, max_message: int = 1 << 20) -> None:
         """``max_message``: bytes; a longer one (a pasted text) raises RfbError."""

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cyberlab import problems
-from cyberlab.console import rfb, transports
+from cyberlab.console import transports
 from cyberlab.console.client import CLOSE_GRACE, WENT_AWAY, ClientClosed, ClientLink
+from cyberlab.console.kinds import ConsoleKind
 from cyberlab.console.registry import ConsoleRequest, Full, LiveConsole, Registry
 from cyberlab.console.relay import Relay
+from cyberlab.console.terminal import TERMINAL
 from cyberlab.console.upstream import Target, UpstreamLink, dial
+from cyberlab.console.vnc import PICTURE
 from cyberlab.console.wheel import Wheel
 from cyberlab.problems import Problem
 
@@ -57,9 +60,10 @@ class ConsoleLog(Protocol):
 class Limits:
     """The gateway's times, in seconds."""
 
-    handshake: float = 8.0  # from dial to SecurityResult, and again for the browser's half
+    handshake: float = 8.0  # from dial to the end of Proxmox's half, and again for the browser's half
     ping: float = 30.0  # towards the browser
     upstream_keepalive: float = 300.0  # towards `qm vncproxy`, which leaves after 900 quiet seconds
+    terminal_keepalive: float = 20.0  # looked at every ``ping``: as often as Proxmox's own page sends one
     stuck: float = 60.0  # a browser that does not read
 
 
@@ -132,7 +136,8 @@ class ConsoleSession:
         self._task: asyncio.Task[None] | None = None
         self._relay: Relay | None = None
         self._stop: str | None = None  # why the opening was broken off
-        self._was_open = False
+        self._kind = PICTURE
+        self._open_at: float | None = None
 
     async def run(self) -> None:
         """Open, relay, end; nothing is raised but the cancellation of the whole."""
@@ -192,22 +197,24 @@ class ConsoleSession:
         upstream = await self._connect()
         try:
             async with asyncio.timeout(self._gateway.limits.handshake):
-                await greet(self._client)
-            live.open = self._was_open = True
+                await self._kind.greet(self._client)
+            live.open = True
+            self._open_at = asyncio.get_running_loop().time()
             return await self._run_relay(upstream)
         except TimeoutError:
-            raise Problem(problems.CLIENT_PROTOCOL, "the browser did not finish the RFB handshake") from None
+            raise Problem(problems.CLIENT_PROTOCOL, "the browser did not finish the handshake") from None
         finally:
             upstream.abort()
 
     async def _connect(self) -> UpstreamLink:
-        """A ticket, a connection and VNC authentication; once more where a second try can help."""
+        """A ticket, a connection and our sign-in at its end; once more where a second try can help."""
         for last in (False, True):
             try:
                 async with self._gateway.turn(self._request.vm_id):
                     self._step("ticket", "Asking the cluster for a ticket")
                     target = await self._source.target()
-                    self._step("dial", "Connecting to the machine's screen")
+                    self._kind = kind_of(target)
+                    self._step("dial", self._kind.dialling)
                     return await self._dial(target)
             except Problem as problem:
                 if problem.code == problems.COOKIE_REFUSED:
@@ -224,8 +231,8 @@ class ConsoleSession:
         try:
             async with asyncio.timeout(self._gateway.limits.handshake):
                 upstream = await dial(target)
-                self._step("handshake", "Waiting for the picture")
-                await upstream.authenticate(target.vnc_password)
+                self._step("handshake", self._kind.waiting)
+                await self._kind.authenticate(upstream, target)
                 return upstream
         except BaseException as error:
             if upstream is not None:
@@ -238,11 +245,13 @@ class ConsoleSession:
         if self._client.lost or self._client.ending:
             raise ClientClosed
         limits = self._gateway.limits
-        self._relay = relay = Relay(self._client, upstream, view_only=self._request.view_only)
+        quiet = limits.terminal_keepalive if self._kind is TERMINAL else limits.upstream_keepalive
+        messages = self._kind.messages(self._request.view_only)
+        self._relay = relay = Relay(self._client, upstream, messages)
         client = self._client
 
         def look(now: float) -> None:
-            relay.keep_alive(now, interval=limits.upstream_keepalive, stuck=limits.stuck)
+            relay.keep_alive(now, interval=quiet, stuck=limits.stuck)
             if now - client.heard_at > 3 * limits.ping:
                 client.abort()  # three pings without an answer: there is nobody
             else:
@@ -281,12 +290,17 @@ class ConsoleSession:
             return
         if reason != WENT_AWAY:
             advice = problems.CATALOGUE[reason]
-            retry = reason in problems.PASSING or (self._was_open and reason == problems.VM_STOPPED)
+            retry = reason in problems.PASSING or (reason == problems.VM_STOPPED and self._did_run)
             client.send_event(
                 event="end", code=reason, title=advice.title, advice=advice.user, retry=retry,
                 request_id=self._request.request_id,
             )  # fmt: skip
         client.close(close_code if reason != WENT_AWAY else 1000, reason)
+
+    @property
+    def _did_run(self) -> bool:
+        """Whether the machine has been seen running: then it may come back by itself."""
+        return self._open_at is not None and asyncio.get_running_loop().time() - self._open_at >= self._kind.proof
 
     async def _end_row(self, row: asyncio.Future[int] | None, reason: str, detail: str) -> None:
         relay = self._relay
@@ -304,21 +318,6 @@ class ConsoleSession:
                 log.exception("console of %s could not be recorded", self._request.vm_label)
 
 
-async def greet(client: ClientLink) -> None:
-    """The browser's RFB handshake: version 3.8, security "None" (RFC 6143, 7.1-7.3.1); raise Problem, ClientClosed.
-
-    The browser signed in to the portal; the machine's VNC password stays on this side. What ClientInit says about
-    sharing is not passed on.
-    """
-    client.send_event(event="ready")
-    client.send_binary(rfb.VERSION)
-    version = await client.receive(12)
-    if version != rfb.VERSION:
-        client.send_binary(b"\0" + rfb.failure("this console speaks RFB 3.8"))
-        raise Problem(problems.CLIENT_PROTOCOL, f"RFB version {version!r}")
-    client.send_binary(bytes((1, rfb.SECURITY_NONE)))
-    if await client.receive(1) != bytes((rfb.SECURITY_NONE,)):
-        client.send_binary(rfb.FAILED.to_bytes(4, "big") + rfb.failure("security type None was offered"))
-        raise Problem(problems.CLIENT_PROTOCOL, "chose a security type that was not offered")
-    client.send_binary(rfb.OK.to_bytes(4, "big"))
-    await client.receive(1)
+def kind_of(target: Target) -> ConsoleKind:
+    """What a target leads to."""
+    return TERMINAL if target.terminal_ticket else PICTURE

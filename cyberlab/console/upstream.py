@@ -1,4 +1,4 @@
-"""Proxmox's end of a console: dial, the websocket upgrade, and VNC authentication (design: steps 4 and 5).
+"""Proxmox's end of a console: dial, the websocket upgrade, and payloads out of frames (architecture: steps 4, 5).
 
 How PVE::APIServer::AnyEvent answers decides much here: a bad port gets no answer at all, every 401 comes after 3 s,
 and the end of a console is a bare TCP close.
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from cyberlab import problems
-from cyberlab.console import fairness, frames, rfb, transports
+from cyberlab.console import fairness, frames, transports
 from cyberlab.problems import Problem
 
 _BUFFER = bytearray(fairness.SIZE)
@@ -38,6 +38,8 @@ class Target:
     context: ssl.SSLContext | None = field(default=None, repr=False)
     server_names: tuple[str, ...] = ()  # the certificate must be for one of these
     fingerprint: str = ""  # SHA-256 of the certificate, lower-case hex; checked before a byte is sent
+    terminal_user: str = ""  # whose ticket it is; both are empty for a picture
+    terminal_ticket: str = field(default="", repr=False)
 
 
 class UpstreamSink(Protocol):
@@ -64,7 +66,7 @@ class UpstreamLink(asyncio.BufferedProtocol):
         self.sink: UpstreamSink | None = None
         self.lost = False
         self._inbox = bytearray()
-        self._payload = bytearray()  # of the frames taken apart during the RFB handshake
+        self._payload = bytearray()  # of the frames taken apart during the handshake
         self._frame_left = 0
         self._waiter: asyncio.Future[None] | None = None
         self._turn: fairness.Turn | None = None  # for those that stream at times
@@ -168,10 +170,10 @@ class UpstreamLink(asyncio.BufferedProtocol):
         if answer.get("sec-websocket-accept") != accept:
             raise Problem(problems.UPGRADE_FAILED, "Sec-WebSocket-Accept does not fit")
 
-    # --- the RFB handshake
+    # --- the console's own handshake
 
-    async def _read(self, size: int) -> bytes:
-        """The next ``size`` payload bytes, taken out of their frames."""
+    async def read(self, size: int) -> bytes:
+        """The next ``size`` payload bytes, taken out of their frames; raise Problem. The caller sets the deadline."""
         while len(self._payload) < size:
             if not self._unframe():
                 await self._more()
@@ -203,44 +205,8 @@ class UpstreamLink(asyncio.BufferedProtocol):
         return len(inbox) < before  # a header alone counts: the frame may be empty, and another behind it
 
     def send(self, payload: bytes) -> None:
-        """Send RFB bytes within Proxmox's rules."""
+        """Send bytes of the handshake within Proxmox's rules."""
         self.transport.write(frames.client_frames(payload))
-
-    async def authenticate(self, password: str) -> None:
-        """Version, security type, DES challenge, ClientInit (RFC 6143, 7.1-7.3.1); raise Problem.
-
-        ClientInit is always shared: an exclusive one would throw out everybody else who looks at this machine.
-        """
-        version = await self._read(12)
-        if version[:4] != b"RFB " or version[11:] != b"\n" or version < rfb.VERSION:
-            raise Problem(problems.VNC_PROTOCOL, f"version {version!r}")
-        self.send(rfb.VERSION)
-        count = (await self._read(1))[0]
-        if count == 0:
-            raise Problem(problems.VNC_PROTOCOL, await self._reason())
-        types = await self._read(count)
-        if rfb.SECURITY_VNC_AUTH in types:
-            self.send(bytes((rfb.SECURITY_VNC_AUTH,)))
-            challenge = await self._read(rfb.CHALLENGE_SIZE)
-            self.send(rfb.vnc_response(password, challenge))
-        elif rfb.SECURITY_NONE in types:
-            self.send(bytes((rfb.SECURITY_NONE,)))
-        else:
-            raise Problem(problems.VNC_PROTOCOL, f"security types {list(types)}")
-        if int.from_bytes(await self._read(4), "big") != rfb.OK:
-            raise Problem(problems.VNC_AUTH_FAILED, await self._reason())
-        self.send(b"\x01")
-
-    async def _reason(self) -> str:
-        try:
-            size = int.from_bytes(await self._read(4), "big")
-            return (await self._read(min(size, 256))).decode("latin-1")
-        except Problem:
-            return "closed without a reason"
-
-    async def read(self, size: int) -> bytes:
-        """The next bytes after the handshake, for whoever looks at the picture without a browser (`check`)."""
-        return await self._read(size)
 
     def hand_over(self, sink: UpstreamSink) -> bytes:
         """Give all further bytes to ``sink``; return what has come already, beginning with a frame's header."""

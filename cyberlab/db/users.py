@@ -148,6 +148,14 @@ def set_active(s: Session, actor: Actor, user_id: int, active: bool) -> None:
     audit.record(s, actor, "user.enable" if active else "user.disable", _label(user))
 
 
+def sign_out(s: Session, actor: Actor, user_id: int) -> None:
+    """End a user's login sessions and forget their devices, so that the next sign-in decides anew. Raise NotFound."""
+    user = _locked(s, user_id)
+    _revoke_logins(s, user.id)
+    devices.revoke_all(s, user.id)
+    audit.record(s, actor, "user.sign-out", _label(user))
+
+
 def delete(s: Session, actor: Actor, user_id: int) -> None:
     """Remove a user with memberships, assignments and login sessions; history stays, by name.
 

@@ -8,7 +8,7 @@ from cyberlab.auth.login import too_fast
 from cyberlab.db import audit, devices, factors, logins, throttle, users
 from cyberlab.db.models import User, utcnow
 from cyberlab.handlers.agents import browser_words
-from cyberlab.handlers.base import BaseHandler, signed_in
+from cyberlab.handlers.base import BaseHandler, Question, signed_in
 from cyberlab.handlers.forms import Form
 from cyberlab.problems import SIGNED_OUT
 
@@ -37,8 +37,7 @@ class AccountPage(BaseHandler):
 
     def confirm(self, *, title: str, text: str, button: str, status: int = 200, problem: str = "") -> None:
         """Ask first."""
-        self.set_status(status)
-        self.render("account/confirm.html", title=title, text=text, button=button, back=HERE, problem=problem)
+        self.ask_first("account/confirm.html", Question(title, text, button, HERE), status=status, problem=problem)
 
 
 @signed_in

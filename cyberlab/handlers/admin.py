@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from cyberlab.auth.access import Action
 from cyberlab.db import assignments, users, vms
 from cyberlab.db.page import Page
-from cyberlab.handlers.base import BaseHandler, requires
+from cyberlab.handlers.base import BaseHandler, Question, requires
 from cyberlab.handlers.machines import states
 
 ROWS = 50
@@ -54,10 +55,21 @@ class AdminHandler(BaseHandler):
         self.notify(notice)
         self.redirect(where, status=303)
 
-    def confirm(self, *, title: str, text: str, button: str, back: str, status: int = 200, problem: str = "") -> None:
-        """Ask before removing something."""
-        self.set_status(status)
-        self.render("admin/confirm.html", title=title, text=text, button=button, back=back, problem=problem)
+    def confirm(
+        self,
+        *,
+        title: str,
+        text: str,
+        button: str,
+        back: str,
+        status: int = 200,
+        problem: str = "",
+        danger: bool = True,
+        hidden: Mapping[str, str] | None = None,
+    ) -> None:
+        """Ask first; see Question."""
+        question = Question(title, text, button, back, danger, hidden or {})
+        self.ask_first("admin/confirm.html", question, status=status, problem=problem)
 
 
 @requires(Action.ADMINISTER)

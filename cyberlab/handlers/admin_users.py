@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cyberlab.auth import passwords
+from cyberlab.auth import passwords, strength
 from cyberlab.auth.access import Action
 from cyberlab.db import factors, throttle, users
 from cyberlab.db.errors import Conflict, NotFound
@@ -37,15 +37,6 @@ def user_input(form: Form) -> UserInput:
     )
 
 
-def new_password(form: Form) -> str:
-    """Read and check a new password."""
-    password = form.values.get("password", "")
-    problem = passwords.problem(password)
-    if problem is not None:
-        form.fail("password", problem)
-    return password
-
-
 class UserHandler(AdminHandler):
     """A page about one user."""
 
@@ -55,6 +46,15 @@ class UserHandler(AdminHandler):
         if user is None:
             raise NotFound(f"user {user_id}")
         return user
+
+    async def new_password(self, form: Form, *known: str | None) -> str:
+        """Read a new password and check it as the account page does; ``known``: what others know of its owner."""
+        password = form.values.get("password", "")
+        run = self.portal.auth_pool.run
+        problem = await run(HASH_TIMEOUT, strength.problem, password, ("cyberlab", *known))
+        if problem is not None:
+            form.fail("password", problem)
+        return password
 
     async def hashed(self, password: str) -> str:
         """The password's hash, made on the auth pool."""
@@ -87,7 +87,8 @@ class NewUserHandler(UserHandler):
     async def post(self) -> None:
         """Create the user, or show the form again with what is wrong."""
         form = Form.sent(self)
-        username, given, password = form.text("username"), user_input(form), new_password(form)
+        username, given = form.text("username"), user_input(form)
+        password = await self.new_password(form, username, given.display_name, given.email)
         if not form.errors:
             try:
                 user = await self.portal.database.run(
@@ -166,8 +167,27 @@ class ActiveUserHandler(UserHandler):
         self.done(f"{LIST}/{user.id}", f"User {user.username} was {'enabled' if active else 'disabled'}.")
 
     def _ask(self, user: User, status: int = 200, problem: str = "") -> None:
-        self.set_status(status)
-        self.render("admin/user_active.html", user=user, problem=problem)
+        if user.active:
+            title = self.translate("Disable %(name)s?", name=user.username)
+            button = self.translate("Disable")
+            text = self.translate(
+                "They are signed out everywhere, their consoles end, and they cannot sign in until you enable the "
+                "account again. Nothing is removed."
+            )
+        else:
+            title = self.translate("Enable %(name)s?", name=user.username)
+            button = self.translate("Enable")
+            text = self.translate("They can sign in again, with the assignments that they had.")
+        self.confirm(
+            title=title,
+            text=text,
+            button=button,
+            back=f"{LIST}/{user.id}",
+            status=status,
+            problem=problem,
+            danger=False,
+            hidden={"active": "0" if user.active else "1"},
+        )
 
 
 @requires(Action.ADMINISTER)
@@ -181,8 +201,8 @@ class PasswordHandler(UserHandler):
     async def post(self, user_id: str) -> None:
         """Set it; whoever is signed in with the old one is signed out."""
         form = Form.sent(self)
-        password = new_password(form)
         user = await self.found(user_id)
+        password = await self.new_password(form, user.username, user.display_name, user.email)
         if not form.errors:
             try:
                 hashed = await self.hashed(password)
@@ -226,6 +246,32 @@ class RemoveUserHandler(UserHandler):
             status=status,
             problem=problem,
         )
+
+
+@requires(Action.ADMINISTER)
+class SignOutHandler(UserHandler):
+    """Signing somebody out everywhere, after a question: who left a group is then looked at anew."""
+
+    async def get(self, user_id: str) -> None:
+        """Ask."""
+        user = await self.found(user_id)
+        self.confirm(
+            title=self.translate("Sign %(name)s out everywhere?", name=user.username),
+            text=self.translate(
+                "Their open consoles end within a second, and no browser is remembered any more. They can sign in "
+                "again if their directory and its groups still let them."
+            ),
+            button=self.translate("Sign out everywhere"),
+            back=f"{LIST}/{user.id}",
+            danger=False,
+        )
+
+    async def post(self, user_id: str) -> None:
+        """Do it."""
+        user = await self.found(user_id)
+        await self.portal.database.run(users.sign_out, self.actor, user.id)
+        self.portal.registry.end(SIGNED_OUT, lambda console: console.user_id == user.id)
+        self.done(f"{LIST}/{user.id}", self.translate("%(name)s is signed out everywhere.", name=user.username))
 
 
 @requires(Action.ADMINISTER)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlencode
 
@@ -48,6 +48,18 @@ class Rule:
     action: Action = Action.USE
     on_vm: bool = False
     on_class: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked before something is done: ``danger`` for what cannot be undone; ``hidden``: sent with a yes."""
+
+    title: str
+    text: str
+    button: str
+    back: str
+    danger: bool = False
+    hidden: Mapping[str, str] = field(default_factory=dict)
 
 
 H = TypeVar("H", bound="type[BaseHandler]")
@@ -112,7 +124,7 @@ class BaseHandler(CommonHandler):
         if self.answers_json:
             raise Refusal(401, SIGN_IN)
         # Only what was asked for by GET can be asked for again after signing in.
-        next_ = f"?{urlencode({'next': self.request.uri})}" if self.request.method == "GET" else ""
+        next_ = f"?{urlencode({'next': self.request.uri})}" if self.request.method in ("GET", "HEAD") else ""
         self.redirect(f"/auth/login{next_}", status=303)
 
     def _authorize(self, login: Login, rule: Rule, visit: Visit) -> None:
@@ -163,6 +175,11 @@ class BaseHandler(CommonHandler):
         """Show ``text`` on top of the next page; signed, so that nobody else can put words there."""
         name = self.cookie_name("cyberlab-notice")
         self.set_signed_cookie(name, text, expires_days=None, **self.cookie_flags())
+
+    def ask_first(self, template: str, question: Question, *, status: int = 200, problem: str = "") -> None:
+        """Show a question whose answer is a POST to the same address."""
+        self.set_status(status)
+        self.render(template, problem=problem, **asdict(question))
 
     def _take_notice(self) -> str:
         name = self.cookie_name("cyberlab-notice")

@@ -83,6 +83,12 @@ class CommonHandler(RequestHandler):
             self.portal.proxies,
         )
 
+    async def head(self, *args: str, **kwargs: str) -> None:
+        """What GET answers, without its body (RFC 9110, section 9.3.2): Tornado leaves that out by itself."""
+        answer = self.get(*args, **kwargs)
+        if answer is not None:
+            await answer
+
     def translate(self, text: str, plural: str | None = None, /, **values: Any) -> str:
         """A text in the reader's language, with its placeholders filled (``%(name)s``); templates call it ``_``."""
         return languages.translate(self.locale, text, plural, **values)

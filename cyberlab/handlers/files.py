@@ -26,8 +26,6 @@ class HealthHandler(CommonHandler):
         self.set_header("Content-Type", "text/plain; charset=utf-8")
         self.finish("ok\n")
 
-    head = get
-
 
 class FaviconHandler(CommonHandler):
     """Sends what asks for /favicon.ico to the picture that the pages name."""
@@ -35,8 +33,6 @@ class FaviconHandler(CommonHandler):
     def get(self) -> None:
         """Redirect."""
         self.redirect(self.portal.assets.url("favicon.svg"))
-
-    head = get
 
 
 class AssetHandler(CommonHandler, StaticFileHandler):

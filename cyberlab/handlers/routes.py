@@ -79,6 +79,7 @@ def routes(portal: Portal) -> list[URLSpec]:
         (f"/admin/users/{ID}", admin_users.EditUserHandler),
         (f"/admin/users/{ID}/active", admin_users.ActiveUserHandler),
         (f"/admin/users/{ID}/password", admin_users.PasswordHandler),
+        (f"/admin/users/{ID}/sign-out", admin_users.SignOutHandler),
         (f"/admin/users/{ID}/factors", admin_users.ResetFactorsHandler),
         (f"/admin/users/{ID}/remove", admin_users.RemoveUserHandler),
         ("/admin/vms", admin_vms.VmsHandler),

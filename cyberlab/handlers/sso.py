@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 
+from tornado.web import HTTPError
+
 from cyberlab.auth.base import BackendUnavailable, Identity, RedirectBackend, Rejected, SignInRefused
 from cyberlab.auth.proxy import ProxyBackend
 from cyberlab.db import audit
@@ -67,6 +69,10 @@ class _SsoHandler(SignInPage):
 class StartHandler(_SsoHandler):
     """Where the sign-in page's buttons lead."""
 
+    async def head(self, *args: str, **kwargs: str) -> None:
+        """A way to sign in begins by GET alone: whoever only looks is no browser."""
+        raise HTTPError(405)
+
     async def get(self, name: str) -> None:
         """Redirect to the backend's page, or take the word of the proxy in front."""
         next_ = own_path(self.get_query_argument("next", ""))
@@ -97,6 +103,10 @@ class StartHandler(_SsoHandler):
 @public
 class CallbackHandler(_SsoHandler):
     """Where the other page sends the browser back to."""
+
+    async def head(self, *args: str, **kwargs: str) -> None:
+        """What came back is good once, and must not be used up by a look."""
+        raise HTTPError(405)
 
     async def get(self, name: str) -> None:
         """Judge what came back; the cookie ties it to the browser that began, and is good once."""

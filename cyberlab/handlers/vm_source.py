@@ -7,9 +7,14 @@ from urllib.parse import urlsplit
 
 from cyberlab import problems
 from cyberlab.console.upstream import Target
-from cyberlab.db.models import Vm
+from cyberlab.db.models import Vm, VmKind
 from cyberlab.problems import Problem
 from cyberlab.proxmox.cluster import Cluster, ConsoleTicket
+
+
+def has_terminal(vm: Vm) -> bool:
+    """Whether a machine's console is a terminal: a container's, which has no screen."""
+    return vm.kind is VmKind.LXC
 
 
 class VmSource:
@@ -20,6 +25,7 @@ class VmSource:
         self._cluster = cluster
         self._node = vm.node
         self._kind = vm.kind.value
+        self._terminal = has_terminal(vm)
         self._vmid = vm.vmid
         self._moved = moved
         self._cookie = ""
@@ -32,12 +38,13 @@ class VmSource:
 
     async def ticket(self) -> ConsoleTicket:
         """A ticket from wherever the machine is now; raise Problem."""
+        ask = self._cluster.terminal_ticket if self._terminal else self._cluster.console_ticket
         try:
-            return await self._cluster.console_ticket(self._node, self._kind, self._vmid)
+            return await ask(self._node, self._kind, self._vmid)
         except Problem as problem:
             if problem.code != problems.VM_GONE or not await self._find_again():
                 raise
-        return await self._cluster.console_ticket(self._node, self._kind, self._vmid)
+        return await ask(self._node, self._kind, self._vmid)
 
     async def target_for(self, ticket: ConsoleTicket, cookie: str) -> Target:
         """What it takes to dial with that ticket; raise Problem."""
@@ -53,6 +60,8 @@ class VmSource:
             context=trust.context,
             server_names=trust.server_names,
             fingerprint=trust.fingerprint,
+            terminal_user=ticket.user if self._terminal else "",
+            terminal_ticket=ticket.ticket if self._terminal else "",
         )
 
     async def _find_again(self) -> bool:

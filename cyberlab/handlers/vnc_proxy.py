@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Awaitable, Callable
 
+from tornado.web import HTTPError
 from tornado.websocket import WebSocketHandler
 
 from cyberlab.auth.access import Action
@@ -34,6 +35,10 @@ class ConsoleSocketHandler(BaseHandler, WebSocketHandler):
         check_origin(self, self.request.headers.get("Origin"))
         await super().prepare()
         check_openable(self)
+
+    async def head(self, *args: str, **kwargs: str) -> None:
+        """A websocket opens by GET alone."""
+        raise HTTPError(405)
 
     def _ask_to_sign_in(self) -> None:
         raise Refusal(401, SIGN_IN)

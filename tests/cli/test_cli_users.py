@@ -10,9 +10,9 @@ import sys
 import pytest
 
 from cyberlab.auth import passwords
-from cyberlab.db import audit, epoch, users
+from cyberlab.db import audit, epoch, logins, users
 from cyberlab.db.engine import Database
-from cyberlab.db.models import Role, User
+from cyberlab.db.models import Role, User, utcnow
 from tests.cli.conftest import SERVER, Shell, environment, user_named
 
 PASSWORD = "correct horse"
@@ -53,7 +53,13 @@ def test_add_refuses(shell: Shell, database: Database) -> None:
     assert "already is a user “ANNA”" in shell.refused("user", "add", "ANNA")
     assert "no spaces" in shell.refused("user", "add", "two words")
     assert "no mail address" in shell.refused("user", "add", "bert", "--email", "bert")
-    for password, why in (("short", "at least 8"), ("x" * 73, "at most 72 bytes"), ("", "at least 8")):
+    for password, why in (
+        ("short", "at least 8"),
+        ("password1234", "too easy to guess"),
+        ("bertbert", "too easy"),
+        ("x" * 73, "at most 72 bytes"),
+        ("", "at least 8"),
+    ):
         assert why in shell.refused("user", "add", "bert", "--password-stdin", stdin=password)
     assert database.call(users.page).total == 1
 
@@ -64,6 +70,18 @@ def test_passwd_sets_a_password(shell: Shell, database: Database) -> None:
     assert said == "Set the password of anna; they have to sign in again.\n"
     assert passwords.verify(PASSWORD, user_named(database, "anna").password_hash or "")
     assert "no user “bert”" in shell.refused("user", "passwd", "bert")
+
+
+def test_sign_out_ends_what_somebody_has_open(shell: Shell, database: Database) -> None:
+    shell.done("user", "add", "anna")
+    anna = user_named(database, "anna")
+    token = database.call(logins.create, anna.id, address="", user_agent="", lifetime=3600)
+    before = database.call(epoch.current)
+    assert shell.done("user", "sign-out", "anna") == "Signed anna out everywhere.\n"
+    assert database.call(epoch.current) > before  # open consoles are looked at anew
+    assert database.call(logins.find, token, utcnow(), 3600.0) is None
+    assert user_named(database, "anna").active
+    assert "no user “bert” of campus" in shell.refused("user", "sign-out", "bert", "--backend", "campus")
 
 
 def test_disable_and_enable(shell: Shell, database: Database) -> None:

@@ -64,7 +64,7 @@ class Ends:
         self.client.connection_made(self.browser)
         self.upstream.connection_made(self.proxmox)
         self.feed(early)
-        self.relay = Relay(self.client, self.upstream, view_only=view_only)
+        self.relay = Relay(self.client, self.upstream, rfb.ClientMessages(view_only=view_only))
         self.relay.start()
 
     def feed(self, data: bytes) -> None:
@@ -278,7 +278,7 @@ def test_what_was_typed_before_the_relay_goes_first() -> None:
     ends.client.connection_made(ends.browser)
     ends.upstream.connection_made(ends.proxmox)
     ends.type(frames.client_frame(BINARY, rfb.KEEPALIVE + KEY[:2]))
-    relay = Relay(ends.client, ends.upstream)
+    relay = Relay(ends.client, ends.upstream, rfb.ClientMessages())
     relay.start()
     ends.type(frames.client_frame(BINARY, KEY[2:]))
     assert ends.sent() == [(BINARY, rfb.KEEPALIVE), (BINARY, KEY)]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cyberlab import problems
-from cyberlab.console import frames, rfb
+from cyberlab.console import frames, rfb, vnc
 from cyberlab.console.upstream import UpstreamLink, dial
 from cyberlab.problems import Problem
 from tests.console.ends import CHALLENGE, PASSWORD, SERVER_INIT, ProxmoxEnd, listening
@@ -43,7 +43,7 @@ async def dialled(script: Callable[[ProxmoxEnd], Awaitable[Any]]) -> AsyncIterat
 async def refusal(script: Callable[[ProxmoxEnd], Awaitable[Any]], password: str = PASSWORD) -> Problem:
     async with dialled(script) as link:
         with pytest.raises(Problem) as caught:
-            await link.authenticate(password)
+            await vnc.authenticate(link, password)
         assert PASSWORD not in str(caught.value)
         return caught.value
 
@@ -58,7 +58,7 @@ async def test_the_handshake_as_qemu_does_it() -> None:
         end.write(SERVER_INIT)
 
     async with dialled(script) as link:
-        await link.authenticate(PASSWORD)
+        await vnc.authenticate(link, PASSWORD)
         assert await link.read(len(SERVER_INIT)) == SERVER_INIT
     assert ends[0].client_init == b"\x01", "shared: an exclusive one throws out everybody else"
 
@@ -85,7 +85,7 @@ async def test_rfb_messages_and_frames_and_segments_need_not_agree(each: int) ->
             await asyncio.sleep(0)
 
     async with dialled(script) as link:
-        await link.authenticate(PASSWORD)
+        await vnc.authenticate(link, PASSWORD)
         assert await link.read(len(SERVER_INIT)) == SERVER_INIT
 
 
@@ -171,7 +171,7 @@ async def test_a_server_without_a_password() -> None:
         end.write(SERVER_INIT)
 
     async with dialled(script) as link:
-        await link.authenticate("")
+        await vnc.authenticate(link, "")
         assert await link.read(len(SERVER_INIT)) == SERVER_INIT
 
 
@@ -185,7 +185,7 @@ async def test_of_several_types_the_one_with_the_password() -> None:
         end.write(bytes(4))
 
     async with dialled(script) as link:
-        await link.authenticate(PASSWORD)
+        await vnc.authenticate(link, PASSWORD)
 
 
 @pytest.mark.gen_test(timeout=5)

@@ -6,11 +6,11 @@ import re
 import pytest
 
 from cyberlab.console.registry import ConsoleRequest
-from cyberlab.db import users
+from cyberlab.db import audit, users
 from cyberlab.db.models import Role
 from tests.web import PASSWORD, TEST, Client, World, text
 
-NEW = {"username": "Anna", "display_name": "Anna A.", "email": "", "role": "teacher", "password": "long enough"}
+NEW = {"username": "Anna", "display_name": "Anna A.", "email": "", "role": "teacher", "password": "tulip-forge-4821"}
 
 
 def _crowd(world: World) -> None:
@@ -55,7 +55,7 @@ async def test_create_and_sign_in(client: Client, world: World) -> None:
     user = await world.database.run(users.by_name, "anna")
     assert user is not None
     assert (user.display_name, user.role, user.email) == ("Anna A.", Role.TEACHER, None)
-    signed = await client.ask("/auth/login", form={"username": "ANNA", "password": "long enough"})
+    signed = await client.ask("/auth/login", form={"username": "ANNA", "password": "tulip-forge-4821"})
     assert signed.code == 303
 
 
@@ -68,6 +68,8 @@ async def test_create_and_sign_in(client: Client, world: World) -> None:
         ({"username": "x" * 300}, "username", "at most 255"),
         ({"password": "short"}, "password", "at least 8"),
         ({"password": "x" * 73}, "password", "at most 72"),
+        ({"password": "password1234"}, "password", "too easy to guess"),
+        ({"password": "anna-anna"}, "password", "too easy to guess"),
         ({"email": "nowhere"}, "email", "no mail address"),
         ({"role": "king"}, "role", "choose one"),
     ],
@@ -82,7 +84,7 @@ async def test_bad_input_comes_back_with_its_message(
     assert 'value="Kept &quot;so&quot;"' in page
     assert re.search(rf'<small class="field-error" id="{field}-error">[^<]*{words}', page)
     assert re.search(rf'id="{field}"[^>]*aria-describedby="[^"]*{field}-error', page, re.S)
-    assert "long enough" not in page
+    assert "tulip-forge-4821" not in page
     assert await world.database.run(users.by_name, "anna") is None
 
 
@@ -116,7 +118,7 @@ async def test_an_open_form_of_a_removed_user(client: Client, world: World) -> N
     path = f"/admin/users/{world.users['other']}"
     assert (await client.ask(f"{path}/remove", "admin", form={})).code == 303
     for where in (path, f"{path}/remove", f"{path}/active", f"{path}/password"):
-        response = await client.ask(where, "admin", form={"role": "student", "password": "long enough"})
+        response = await client.ask(where, "admin", form={"role": "student", "password": "tulip-forge-4821"})
         assert response.code == 404, where
         assert "no longer exists" in text(response)
 
@@ -135,6 +137,24 @@ async def test_disable_ends_everything_and_enable_brings_it_back(client: Client,
     assert "Enable student?" in text(await client.ask(path, "admin"))
     assert (await client.ask(path, "admin", form={"active": "1"})).code == 303
     assert (await client.ask("/auth/login", form=sign_in)).code == 303
+
+
+@pytest.mark.gen_test
+async def test_signing_somebody_out_everywhere(client: Client, world: World) -> None:
+    student = world.users["student"]
+    assert f"/admin/users/{student}/sign-out" in text(await client.ask(f"/admin/users/{student}", "admin"))
+    assert "Sign student out everywhere?" in text(await client.ask(f"/admin/users/{student}/sign-out", "admin"))
+    mine = await world.portal.logins.current(world.tokens["student"])
+    assert mine is not None
+    ended: list[str] = []
+    request = ConsoleRequest(student, "student", mine.session_id, world.vms["kali"], "kali")
+    with world.portal.registry.entry(request, ended.append):
+        assert (await client.ask(f"/admin/users/{student}/sign-out", "admin", form={})).code == 303
+    assert ended == ["signed-out"]
+    assert (await client.ask("/student", "student")).code == 303
+    assert (await client.ask("/student", "other")).code == 200
+    rows = (await world.database.run(audit.page)).rows
+    assert any((row.action, row.actor, row.object) == ("user.sign-out", "admin", "user student") for row in rows)
 
 
 @pytest.mark.gen_test

@@ -133,3 +133,15 @@ async def test_a_broken_body_is_a_400(client: Client) -> None:
 async def test_bytes_that_are_no_text_are_a_400(client: Client) -> None:
     assert (await client.ask("/auth/login?next=%ff%fe")).code == 400
     assert (await client.ask("/admin/users?q=%ff", "admin")).code == 400
+
+
+@pytest.mark.gen_test
+async def test_head_is_answered_as_get_without_the_body(client: Client) -> None:
+    for path, who in (("/student", "student"), ("/auth/login", None), ("/student", None), ("/nowhere", None)):
+        answers = [await client.ask(path, who, method=method) for method in ("GET", "HEAD")]
+        assert answers[0].code == answers[1].code, path
+        assert answers[0].headers.get("Location") == answers[1].headers.get("Location")
+        assert answers[1].body == b""
+    for path in ("/auth/sso/uni/callback", "/auth/sso/uni/start"):
+        assert (await client.ask(path, method="HEAD")).code == 405
+    assert (await client.ask("/auth/logout", "student", method="HEAD")).code == 405

@@ -15,6 +15,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from cyberlab import problems
+from cyberlab.console import vnc
 from cyberlab.console.upstream import Target, dial
 from cyberlab.db.models import Vm, VmKind
 from cyberlab.handlers.vm_source import VmSource
@@ -107,7 +108,7 @@ async def look(target: Target) -> bytes:
     """Dial, authenticate, and read ServerInit's fixed part: a console is open."""
     link = await dial(target)
     try:
-        await link.authenticate(target.vnc_password)
+        await vnc.authenticate(link, target.vnc_password)
         return await link.read(24)
     finally:
         link.abort()
