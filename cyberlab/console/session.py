@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -31,8 +31,11 @@ _LOG_SECONDS = 10.0
 class ConsoleSource(Protocol):
     """What the gateway asks of a cluster for one machine."""
 
-    async def target(self) -> Target:
-        """Get a fresh ticket: a place to dial, good for one connection within ten seconds; raise Problem."""
+    async def target(self, on_position: Callable[[int], None]) -> Target:
+        """Get a fresh ticket: a place to dial, good for one connection within ten seconds; raise Problem.
+
+        ``on_position`` is told the place in the cluster's line while there is one.
+        """
         ...
 
     def cookie_refused(self) -> None:
@@ -212,7 +215,7 @@ class ConsoleSession:
             try:
                 async with self._gateway.turn(self._request.vm_id):
                     self._step("ticket", "Asking the cluster for a ticket")
-                    target = await self._source.target()
+                    target = await self._source.target(self._in_line)
                     self._kind = kind_of(target)
                     self._step("dial", self._kind.dialling)
                     return await self._dial(target)
@@ -277,8 +280,12 @@ class ConsoleSession:
                     return better.code if better else code
         return code
 
-    def _step(self, step: str, text: str) -> None:
-        self._client.send_event(event="step", step=step, text=text)
+    def _in_line(self, position: int) -> None:
+        place = "next" if position == 1 else f"number {position}"
+        self._step("ticket", f"Waiting for the cluster: {place} in line", position=position)
+
+    def _step(self, step: str, text: str, **more: int) -> None:
+        self._client.send_event(event="step", step=step, text=text, **more)
 
     def _say_goodbye(self, reason: str, close_code: int) -> None:
         client, relay = self._client, self._relay

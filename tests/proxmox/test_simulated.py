@@ -182,7 +182,7 @@ async def test_power(cluster: Cluster, node: SimulatedCluster) -> None:
 
 @pytest.mark.gen_test(timeout=30)
 async def test_power_without_waiting(cluster: Cluster, node: SimulatedCluster) -> None:
-    node.options.task_duration = 0.5
+    node.options.task_duration = 2.0
     begun = await cluster.begin("pve1", "qemu", 101, "start")
     shown: list[TaskStatus] = []
     assert (await cluster.finish(begun, 20.0, shown.append)).ok
@@ -268,7 +268,7 @@ async def test_a_cookie_that_is_refused(cluster: Cluster, node: SimulatedCluster
 @pytest.mark.gen_test(timeout=30)
 async def test_whom_the_console_trusts(make_cluster: MakeCluster, node: SimulatedCluster, tmp_path: Path) -> None:
     await node.booted()
-    fingerprint = str((await make_cluster().pvesh.call("get", "/nodes"))[0]["ssl_fingerprint"])
+    fingerprint = str((await make_cluster().api.call("get", "/nodes"))[0]["ssl_fingerprint"])
     foreign = tmp_path / "ca.pem"
     foreign.write_text(Authority().pem)
     good: list[dict[str, object]] = [
