@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,36 +15,17 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from cyberlab import problems
-from cyberlab.console import vnc
-from cyberlab.console.upstream import Target, dial
-from cyberlab.db.models import Vm, VmKind
 from cyberlab.handlers.vm_source import VmSource
 from cyberlab.problems import Problem
 from cyberlab.proxmox.cluster import Cluster, TaskStatus
-from cyberlab.settings import ClusterSettings
 from cyberlab.simulator.node import SimulatedCluster
-from cyberlab.simulator.options import Options
 from tests.proxmox.authority import Authority
+from tests.proxmox.simulated import Moves, code_of, look, settings_of, source
 from tests.sshd import Sshd
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MakeCluster = Callable[..., Cluster]
 Source = Callable[[Cluster, int], VmSource]
-
-
-@pytest.fixture(scope="session")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The simulated cluster's, which take a second to make."""
-    return tmp_path_factory.mktemp("simulated")
-
-
-@pytest.fixture
-def node(io_loop: IOLoop, keys: Path) -> Iterator[SimulatedCluster]:
-    options = Options(refusal_delay=0.0, stopped_close=0.0, patience=0.3)
-    made = SimulatedCluster(keys, qemu=False, options=options)
-    io_loop.run_sync(made.start)
-    yield made
-    io_loop.run_sync(made.close)
 
 
 BOTH = ("simulated sshd", "openssh")
@@ -82,45 +63,6 @@ def make_cluster(io_loop: IOLoop, environment: dict[str, str]) -> Iterator[MakeC
 @pytest.fixture
 def cluster(make_cluster: MakeCluster) -> Cluster:
     return make_cluster()
-
-
-def settings_of(environment: dict[str, str], **changes: object) -> ClusterSettings:
-    values: dict[str, Any] = {name.removeprefix("PROXMOX_").lower(): value for name, value in environment.items()}
-    return ClusterSettings(_env_file=None, **(values | changes))
-
-
-class Moves:
-    """Where a machine has turned up."""
-
-    def __init__(self) -> None:
-        self.nodes: list[str] = []
-
-    async def note(self, node: str) -> None:
-        self.nodes.append(node)
-
-
-def source(cluster: Cluster, vmid: int, node: str = "pve1", moves: Moves | None = None) -> VmSource:
-    vm = Vm(cluster="demo", vmid=vmid, kind=VmKind.QEMU, node=node, name="x")
-    return VmSource(cluster, vm, (moves or Moves()).note)
-
-
-async def look(target: Target) -> bytes:
-    """Dial, authenticate, and read ServerInit's fixed part: a console is open."""
-    link = await dial(target)
-    try:
-        await vnc.authenticate(link, target.vnc_password)
-        return await link.read(24)
-    finally:
-        link.abort()
-
-
-async def code_of(call: Awaitable[object]) -> str | None:
-    """The code of the problem that is raised or returned, None if there is none."""
-    try:
-        got = await call
-    except Problem as problem:
-        return problem.code
-    return got.code if isinstance(got, Problem) else None
 
 
 @pytest.mark.parametrize("hardened", [True, False], ids=["since 2026-04", "before"])
