@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import secrets
 import signal
 import ssl
@@ -122,7 +123,7 @@ def main() -> None:
         listen_port=0,
         database_url=f"sqlite:///{directory / 'gateway.sqlite3'}",
         secret_key=SecretStr(secrets.token_urlsafe(48)),
-        bcrypt_cost=4,
+        bcrypt_cost=int(os.environ.get("BCRYPT_COST", "4")),
         console_max=20_000,
         console_max_per_user=20_000,
     )

@@ -19,13 +19,15 @@ from cyberlab.auth.base import BackendContext
 from cyberlab.auth.login import LoginService
 from cyberlab.blocking import BlockingPool
 from cyberlab.console.fairness import FairLoop
+from cyberlab.console.gateway import Gateway
 from cyberlab.console.registry import ConsoleRequest, Registry
-from cyberlab.console.session import Gateway, Limits
+from cyberlab.console.session import Limits
 from cyberlab.db import consoles, devices, logins, throttle
 from cyberlab.db.engine import Database
 from cyberlab.db.models import utcnow
 from cyberlab.handlers.portal import Portal
 from cyberlab.handlers.routes import make_application
+from cyberlab.inventory_watch import InventoryWatch
 from cyberlab.proxmox.cluster import Cluster
 from cyberlab.settings import Configuration, Settings
 
@@ -101,7 +103,12 @@ class Server:
         self.auth_pool = BlockingPool("auth", _HASHING_THREADS, waiting=64)
         self.backends = auth_config.build(sign_in, BackendContext(self.database, settings))
         self.logins = LoginService(
-            self.database, self.auth_pool, self.backends.password, settings, self.backends.config
+            self.database,
+            self.auth_pool,
+            self.backends.password,
+            settings,
+            self.backends.config,
+            self.backends.pools,
         )
         if clusters is None:
             clusters = {cluster.cluster: Cluster(cluster) for cluster in configuration.clusters}
@@ -119,6 +126,7 @@ class Server:
             backends=self.backends,
         )
         self._watch = AccessWatch(self.database, self.logins, self.registry)
+        self._inventory = InventoryWatch(self.database, self.clusters)
         self._http: HTTPServer | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self.address = ""
@@ -132,7 +140,8 @@ class Server:
         self._http.add_sockets(listening)
         host, port = listening[0].getsockname()[:2]
         self.address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        self._tasks = [asyncio.create_task(self._watch.run()), asyncio.create_task(self._purge())]
+        upkeep = (self._watch.run(), self._inventory.run(), self._purge())
+        self._tasks = [asyncio.create_task(each) for each in upkeep]
 
     async def _purge(self) -> None:
         """Once an hour, forget login sessions that have ended and failed sign-ins that matter no more."""
@@ -150,7 +159,7 @@ class Server:
         if self._http is not None:
             self._http.stop()
         await self.gateway.close(self.settings.shutdown_grace)
-        await self.portal.errands.close()
+        await self.portal.operations.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

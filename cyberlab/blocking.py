@@ -2,7 +2,7 @@
 
 Libraries that block (bcrypt, ldap3, paramiko, SQLAlchemy) run in small pools of their own, so that a
 flood of sign-ins can hold up neither the database nor the tickets. Nothing else starts threads, but for
-proxmox/names.py, which says why.
+proxmox/names.py and proxmox/warm_worker.py, which say why.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ _ACCOUNTS = (
 )
 _NODE = "cluster.json"  # in the state directory while a demo runs: where its cluster is, for `check --demo`
 _CLASS = "Network security"
-_STUDENTS, _CLASSES = (100, 101, 102), 105  # VMIDs of the simulated cluster
+_STUDENTS, _CLASSES = (100, 101, 102, 300), 105  # VMIDs of the simulated cluster
 _ACTOR = Actor(None, "demo")
 
 
@@ -183,7 +183,7 @@ def _person(s: Session, name: str, role: Role, display_name: str, password: str,
 
 
 def _assign(s: Session, people: dict[str, User], machines: dict[int, Vm]) -> None:
-    """The student's own machines (two that run, one to switch on), and one for the class and its teacher."""
+    """The student's own machines (three that run, one to switch on), and one for the class and its teacher."""
     try:
         group = groups.create(s, _ACTOR, name=_CLASS)
     except Conflict:

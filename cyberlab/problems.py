@@ -61,7 +61,30 @@ VM_KIND_UNSUPPORTED = _advice(
     "This kind of machine has no picture console here",
     "Tell your admin: this machine is a container.",
     "It is an LXC container, whose vncproxy does not work through pvesh: it blocks for 25 s, then fails.",
-    "Containers open as a terminal; only `server.py check` wants a picture: let it check a QEMU VM.",
+    "Containers open as a terminal. Whoever sees this has asked for a picture of one: please report how.",
+)
+
+OPERATION_BUSY = _advice(
+    "operation-busy",
+    "Something else is being done with this machine already",
+    "Wait until that has ended, then try again.",
+    "A start, shutdown or reset that somebody asked for on the portal's pages has not ended; one at a time a machine.",
+    "Wait for it; a task that hangs is stopped in Proxmox, in the task list of the VM's node.",
+)
+SHUTDOWN_IGNORED = _advice(
+    "shutdown-ignored",
+    "The machine did not switch itself off",
+    "Its system may be stuck, or has not started yet. Shut it down from within, or pull the plug: what is not saved "
+    "there is lost then.",
+    "The guest did not react to ACPI within the VM's time limit (60 s unless its startup options say more).",
+    "Install the guest agent, or let the guest's system obey the power button.",
+)
+SNAPSHOT_GONE = _advice(
+    "snapshot-gone",
+    "The snapshot to go back to does not exist",
+    "Nothing was changed. Ask your teacher to name another snapshot for this machine.",
+    "No snapshot of that name on this VM: it was removed or renamed, or was never taken on this one, or none is named.",
+    "Compare with `qm listsnapshot VMID`; name another on the class's page, or take one of that name.",
 )
 
 # The node and the way to it.

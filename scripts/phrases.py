@@ -1,8 +1,8 @@
-"""Puts locale/*.csv in order: sorted by the English text, every field quoted, rows that stand twice once.
+"""Puts locale/*.csv in order: sorted by the English text, every row once, and none that nothing shows any more.
 
     .venv/bin/python scripts/phrases.py
 
-To be run after adding a translation, and after a merge (two branches' lines are both kept, in any order).
+To be run after adding a translation, and after a merge (two branches' rows are both kept, in any order).
 Two different translations of one text are kept; tests/test_locale.py asks somebody to choose.
 """
 
@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parent.parent / "locale"
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def rows_of(path: Path) -> list[list[str]]:
@@ -29,5 +30,10 @@ def in_order(rows: list[list[str]]) -> str:
 
 
 if __name__ == "__main__":
-    for each in sorted(FOLDER.glob("*.csv")):
-        each.write_text(in_order(rows_of(each)), encoding="utf-8")
+    sys.path.insert(0, str(ROOT))
+    from tests.phrases import needed
+
+    for each in sorted((ROOT / "locale").glob("*.csv")):
+        shown = needed()
+        kept = [row for row in rows_of(each) if (row[0], row[2] if len(row) > 2 else "") in shown]
+        each.write_text(in_order(kept), encoding="utf-8")

@@ -1,5 +1,7 @@
 // Passkeys: asks the browser what the form says, puts the answer into the form and sends it.
 
+import { t } from "./words.js";
+
 const toBytes = (text) => {
   const plain = atob(text.replaceAll("-", "+").replaceAll("_", "/"));
   return Uint8Array.from(plain, (character) => character.charCodeAt(0));
@@ -55,16 +57,16 @@ async function get(options) {
 }
 
 const words = {
-  NotAllowedError: "That was cancelled, or took too long. Try again.",
-  InvalidStateError: "This passkey is in use for your account already.",
-  SecurityError: "The portal is not open at its own address, so the browser does not ask for passkeys here.",
+  NotAllowedError: t("That was cancelled, or took too long. Try again."),
+  InvalidStateError: t("This passkey is in use for your account already."),
+  SecurityError: t("The portal is not open at its own address, so the browser does not ask for passkeys here."),
 };
 
 for (const form of document.querySelectorAll("form[data-passkey]")) {
   const message = form.querySelector("[data-message]");
   const button = form.querySelector("button");
   if (!window.PublicKeyCredential) {
-    message.textContent = "This browser has no passkeys.";
+    message.textContent = t("This browser has no passkeys.");
     message.hidden = false;
     button.disabled = true;
     continue;
@@ -79,7 +81,7 @@ for (const form of document.querySelectorAll("form[data-passkey]")) {
       form.elements.answer.value = JSON.stringify(answer);
       form.submit();
     } catch (error) {
-      message.textContent = words[error.name] ?? "The browser could not use a passkey. Reload the page and try again.";
+      message.textContent = words[error.name] ?? t("The browser could not use a passkey. Reload the page and try again.");
       message.hidden = false;
       button.disabled = false;
     }

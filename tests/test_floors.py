@@ -19,6 +19,7 @@ FLOORS: dict[str, int] = {
     "proxmox": 2,
     "handlers": 3,
     "access_watch": 3,
+    "inventory_watch": 3,
     "app": 4,
     "cli": 5,
 }

@@ -13,53 +13,11 @@ from tornado import locale
 
 from cyberlab.handlers import languages
 from cyberlab.phrases import Phrase
-from tests.phrases import ROOT, TEMPLATES, Key, python_keys, template_keys, untranslated
+from tests.phrases import MODULES, PAGES, ROOT, SCRIPTS, TEMPLATES, glued, needed, unspoken, untranslated
 
 SORTER: dict[str, Any] = runpy.run_path(str(ROOT / "scripts" / "phrases.py"))
 FILES = sorted((ROOT / "locale").glob("*.csv"))
-PAGES = sorted(TEMPLATES.rglob("*.html"))
 PLACEHOLDER = re.compile(r"%(?:\(\w+\))?[-+ #0-9.]*[a-z%]")
-# Templates whose texts are still English for everybody; the list only gets shorter.
-NOT_YET = {
-    "account/account.html",
-    "account/codes.html",
-    "account/passkey.html",
-    "account/password.html",
-    "account/setup.html",
-    "account/totp.html",
-    "admin/assignment.html",
-    "admin/assignments.html",
-    "admin/base.html",
-    "admin/overview.html",
-    "admin/user.html",
-    "admin/user_password.html",
-    "admin/users.html",
-    "admin/vm.html",
-    "admin/vm_import.html",
-    "admin/vms.html",
-    "auth/enrol.html",
-    "auth/factor.html",
-    "base.html",
-    "console.html",
-    "error.html",
-    "login.html",
-    "modules/field.html",
-    "modules/pager.html",
-    "modules/problems.html",
-    "modules/state.html",
-    "student.html",
-    "teacher.html",
-}
-
-
-def _needed() -> set[Key]:
-    found: set[Key] = set()
-    for path in (ROOT / "cyberlab").rglob("*.py"):
-        if path.name != "phrases.py":
-            found |= python_keys(path)
-    for path in PAGES:
-        found |= template_keys(path)
-    return found
 
 
 def _rows(path: Path) -> list[tuple[str, str, str]]:
@@ -72,22 +30,28 @@ def test_every_language_has_its_file() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_everything_is_translated(path: Path) -> None:
-    missing = _needed() - {(english, number) for english, _, number in _rows(path)}
-    assert not missing, f"{path.name} lacks these; add a line each, then run scripts/phrases.py"
+    missing = needed() - {(english, number) for english, _, number in _rows(path)}
+    if missing:
+        rows = SORTER["in_order"]([[english, "…", number] if number else [english, "…"] for english, number in missing])
+        pytest.fail(f"{path.name} lacks these; translate them, then run scripts/phrases.py:\n{rows}", pytrace=False)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_nothing_is_translated_in_vain(path: Path) -> None:
-    unused = {(english, number) for english, _, number in _rows(path)} - _needed()
-    assert not unused, f"{path.name} has texts that nothing shows any more; remove their lines"
+    unused = {(english, number) for english, _, number in _rows(path)} - needed()
+    if unused:
+        texts = "\n".join(sorted(english for english, _ in unused))
+        pytest.fail(f"{path.name} has texts that nothing shows; remove their rows:\n{texts}", pytrace=False)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_nothing_is_translated_twice(path: Path) -> None:
     times = Counter((english, number) for english, _, number in _rows(path))
-    assert not [key for key, count in times.items() if count > 1], (
-        f"{path.name}: run scripts/phrases.py; of what then stands there twice, keep the better translation"
-    )
+    if twice := "\n".join(english for (english, _), count in times.items() if count > 1):
+        pytest.fail(
+            f"{path.name}: run scripts/phrases.py; then keep the better translation of these:\n{twice}",
+            pytrace=False,
+        )
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -111,8 +75,22 @@ def test_translations_are_sound(path: Path) -> None:
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(TEMPLATES).as_posix())
 def test_templates_show_translated_texts_alone(path: Path) -> None:
-    found = untranslated(path)
-    assert not found or path.relative_to(TEMPLATES).as_posix() in NOT_YET, 'write them as {{ _("…") }}'
+    assert not untranslated(path), 'write them as {{ _("…") }}'
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_scripts_show_translated_texts_alone(path: Path) -> None:
+    assert not unspoken(path), 'write them as t("…"), see static/words.js'
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(TEMPLATES).as_posix())
+def test_scripts_come_with_their_words(path: Path) -> None:
+    assert "<script" not in path.read_text() or path.name == "script.html", 'write {% module Script("….js") %}'
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_texts_are_literals_with_placeholders(path: Path) -> None:
+    assert not glued(path), 'write it as Phrase("… %(name)s …", name=…)'
 
 
 def test_a_phrase_is_its_english_text_until_it_is_translated() -> None:

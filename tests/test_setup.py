@@ -22,6 +22,9 @@ mkdir -p node_modules/@novnc/novnc/core node_modules/@novnc/novnc/vendor node_mo
 echo module >node_modules/@novnc/novnc/core/rfb.js
 touch node_modules/@novnc/novnc/LICENSE.txt node_modules/@picocss/pico/LICENSE.md
 touch node_modules/@picocss/pico/css/pico.min.css
+mkdir -p node_modules/@xterm/xterm/lib node_modules/@xterm/xterm/css node_modules/@xterm/addon-fit/lib
+touch node_modules/@xterm/xterm/lib/xterm.mjs node_modules/@xterm/xterm/css/xterm.css node_modules/@xterm/xterm/LICENSE
+touch node_modules/@xterm/addon-fit/lib/addon-fit.mjs node_modules/@xterm/addon-fit/LICENSE
 """
 
 

@@ -25,8 +25,8 @@ from cyberlab.db.audit import Actor
 from cyberlab.db.engine import Database
 from cyberlab.db.models import MembershipRole, Role, VmKind
 from cyberlab.handlers.portal import Portal
-from cyberlab.problems import Problem
-from cyberlab.proxmox.answers import Resource
+from cyberlab.problems import PVESH_FAILED, Problem
+from cyberlab.proxmox.answers import Resource, Snapshot, Upid
 from cyberlab.proxmox.inventory import Inventory
 from cyberlab.settings import Settings
 
@@ -50,8 +50,11 @@ class FakeCluster:
     problem: Problem | None = None
     hangs: bool = False
     last_inventory: Inventory | None = None
-    started: list[tuple[str, str, int]] = field(default_factory=list)
-    start_may_end: asyncio.Event = field(default_factory=asyncio.Event)
+    online: dict[str, str] = field(default_factory=lambda: {"pve1": "online", "pve2": "online"})
+    asked: list[tuple[str, int, str]] = field(default_factory=list)  # what was begun: act, VMID, snapshot
+    tasks_may_end: asyncio.Event = field(default_factory=asyncio.Event)
+    task_problems: dict[int, Problem] = field(default_factory=dict)  # by VMID: how its tasks end
+    snapshot_names: dict[int, list[str]] = field(default_factory=dict)
 
     async def resources(self, max_age: float) -> Inventory:
         """The inventory, a Problem, or nothing for ever."""
@@ -62,12 +65,31 @@ class FakeCluster:
         self.last_inventory = Inventory(self.as_of, {found.vmid: found for found in self.found})
         return self.last_inventory
 
-    async def start(self, node: str, kind: str, vmid: int) -> None:
-        """Note it, and end when the test says so."""
-        self.started.append((node, kind, vmid))
-        await self.start_may_end.wait()
+    async def begin(self, node: str, kind: str, vmid: int, action: str) -> Upid:
+        """Note it."""
+        return self._begun(node, action, vmid, "")
+
+    async def rollback(self, node: str, kind: str, vmid: int, name: str, start: bool) -> Upid:
+        """Note it."""
+        return self._begun(node, "reset", vmid, name)
+
+    def _begun(self, node: str, act: str, vmid: int, snapshot: str) -> Upid:
         if self.problem:
             raise self.problem
+        self.asked.append((act, vmid, snapshot))
+        return Upid(str(vmid), node)
+
+    async def finish(self, upid: Upid, timeout: float) -> None:
+        """End when the test says so, and as it says."""
+        await self.tasks_may_end.wait()
+        if (problem := self.task_problems.get(int(upid.text))) is not None:
+            raise problem
+
+    async def snapshots(self, node: str, kind: str, vmid: int) -> list[Snapshot]:
+        """Those that the test has named."""
+        if vmid not in self.snapshot_names:
+            raise Problem(PVESH_FAILED)
+        return [Snapshot(name) for name in self.snapshot_names[vmid]]
 
 
 class World:
@@ -125,6 +147,7 @@ class World:
             self.assignment = row.id
             assignments.create(s, TEST, vm_id=self.vms["other"], user_id=self.users["other"])
             group = groups.create(s, TEST, name="Network security")
+            self.group = group.id
             groups.add_member(s, TEST, group.id, self.users["teacher"], MembershipRole.TEACHER)
             groups.add_member(s, TEST, group.id, self.users["student"], MembershipRole.STUDENT)
 
@@ -147,7 +170,7 @@ class Client:
         self,
         path: str,
         who: str | None = None,
-        form: Mapping[str, str] | None = None,
+        form: Mapping[str, str | list[str]] | None = None,
         *,
         xsrf: bool = True,
         headers: Mapping[str, str] | None = None,
@@ -159,7 +182,7 @@ class Client:
         body = None
         if form is not None:
             sent.setdefault("Content-Type", "application/x-www-form-urlencoded")
-            body = urlencode({"_xsrf": XSRF, **form} if xsrf else form)
+            body = urlencode({"_xsrf": XSRF, **form} if xsrf else form, doseq=True)
             cookies.append(f"_xsrf={XSRF}")
         if cookies:
             sent["Cookie"] = "; ".join(cookies)
@@ -169,6 +192,7 @@ class Client:
             body=body,
             headers=sent,
             follow_redirects=False,
+            allow_nonstandard_methods=True,
             raise_error=False,
         )
 

@@ -29,6 +29,7 @@ from cyberlab.db.audit import Actor
 from cyberlab.db.models import User, utcnow
 from cyberlab.db.throttle import Attempt
 from cyberlab.db.users import LOCAL
+from cyberlab.phrases import Phrase
 
 SUBJECT_LIMIT = 255  # characters
 LATER = "later"
@@ -37,10 +38,10 @@ NOT_ALLOWED = Rejected("Your account may not use this portal. Please ask those w
 TOO_LATE = Rejected("The sign-in took too long. Please begin again.")
 NOT_VERIFIED = Rejected("The second factor is missing. Please begin again.")
 ACCOUNT_MESSAGES = {
-    EXPIRED: "Your account or its password has expired at the university. Please renew it there.",
-    LOCKED: "Your account is locked at the university. Please wait, or ask its service desk.",
-    DISABLED: "Your account is disabled at the university. Please ask its service desk.",
-    MUST_CHANGE_PASSWORD: "The university wants you to change your password first. Please do so there.",
+    EXPIRED: Phrase("Your account or its password has expired at the university. Please renew it there."),
+    LOCKED: Phrase("Your account is locked at the university. Please wait, or ask its service desk."),
+    DISABLED: Phrase("Your account is disabled at the university. Please ask its service desk."),
+    MUST_CHANGE_PASSWORD: Phrase("The university wants you to change your password first. Please do so there."),
 }
 
 
@@ -152,6 +153,12 @@ def _user(s: Session, mapping: GroupMapping, identity: Identity, address: str) -
     )
     identities.enter_classes(s, actor, user, held.classes)
     return user
+
+
+def is_about(identity: Identity, user: User) -> bool:
+    """Whether a backend speaks of that very user, not of another one who has the name by now."""
+    own = str(user.id) if user.backend == LOCAL else user.subject
+    return identity.backend == user.backend and bool(identity.subject) and _subject(identity.subject) == own
 
 
 def _subject(subject: str) -> str:

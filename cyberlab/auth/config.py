@@ -19,12 +19,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 
 from cyberlab.auth.base import BackendContext, PasswordBackend, RedirectBackend
 from cyberlab.auth.local import LocalBackend
+from cyberlab.blocking import BlockingPool
 from cyberlab.db.models import Role
 from cyberlab.db.users import LOCAL
 from cyberlab.settings import SettingsError
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _DAY = 86_400.0
+_ASKING_THREADS, _ASKERS = 8, 64  # of one directory: they wait for the network, and who else may queue
 M = TypeVar("M", bound=BaseModel)
 # Beside "local" and "module:Class": the module, its options, its class. Imported only where one is configured.
 KINDS = {
@@ -118,9 +120,12 @@ class Backends:
     password: tuple[PasswordBackend, ...] = ()
     redirect: tuple[RedirectBackend, ...] = ()
     proxy: tuple[Any, ...] = ()
+    pools: Mapping[str, BlockingPool] = field(default_factory=dict)  # where directories are asked, by name
 
     def close(self) -> None:
         """Let go of what the backends hold open (blocking)."""
+        for pool in self.pools.values():
+            pool.close()
         for backend in (*self.password, *self.redirect, *self.proxy):
             close = getattr(backend, "close", None)
             if close is not None:
@@ -165,6 +170,7 @@ def build(config: AuthConfig, context: BackendContext) -> Backends:
     password: list[PasswordBackend] = []
     redirect: list[RedirectBackend] = []
     proxy: list[Any] = []
+    pools: dict[str, BlockingPool] = {}
     for item in config.backends:
         if item.kind == LOCAL:
             password.append(LocalBackend(context.database, context.settings.bcrypt_cost))
@@ -172,11 +178,13 @@ def build(config: AuthConfig, context: BackendContext) -> Backends:
         backend = _class(item.kind)(item.name, item.options, context)
         if hasattr(backend, "authenticate"):
             password.append(backend)
+            # Each has its own, so that one that hangs holds up neither local accounts nor the next directory.
+            pools[item.name] = BlockingPool(item.name, _ASKING_THREADS, waiting=_ASKERS)
         elif hasattr(backend, "begin"):
             redirect.append(backend)
         else:
             proxy.append(backend)
-    return Backends(config, tuple(password), tuple(redirect), tuple(proxy))
+    return Backends(config, tuple(password), tuple(redirect), tuple(proxy), pools)
 
 
 def _class(kind: str) -> Callable[[str, Any, BackendContext], Any]:

@@ -46,6 +46,7 @@ __all__ = ["LdapBackend", "LdapOptions"]
 BUDGET = 12.0  # seconds in which a further server is still begun with; the caller waits no longer than 20
 GROUP_LIMIT = 1000  # Active Directory's own limit for one answer
 _IN_CHAIN = "1.2.840.113556.1.4.1941"  # MS-ADTS, section 3.1.1.3.4.4.3
+_REST = 5.0  # seconds for which nobody waits for a directory none of whose servers could be reached just now
 _SIDELINED = 60.0  # seconds for which a server that failed is asked last
 _DATA = re.compile(r"\bdata ([0-9a-f]+)\b", re.IGNORECASE)
 # Active Directory says why in the message of "invalid credentials": Win32 error codes, in hexadecimal.
@@ -71,6 +72,7 @@ class LdapBackend:
         self.name = name
         self.options = options
         self._failed: dict[str, float] = {}
+        self._unreached: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def authenticate(self, username: str, password: str) -> Identity | None:
@@ -79,6 +81,8 @@ class LdapBackend:
         if not password or not username or not username.isprintable():
             return None
         begun = time.monotonic()
+        if self._rests(begun):
+            raise BackendUnavailable(f"{self.name}: not asked, none of its servers could be reached a moment ago")
         details: list[str] = []
         for server in self._order():
             if details and time.monotonic() - begun > BUDGET - self.options.timeout:
@@ -92,7 +96,14 @@ class LdapBackend:
                 log.warning("directory %s: %s", self.name, failure)
                 with self._lock:
                     self._failed[server] = time.monotonic()
+                    if not failure.reached:
+                        self._unreached[server] = self._failed[server]
         raise BackendUnavailable("; ".join(details))
+
+    def _rests(self, now: float) -> bool:
+        """Whether a lesson's sign-ins would only queue up behind a directory that hangs."""
+        with self._lock:
+            return all(now - self._unreached.get(server, -_REST) < _REST for server in self.options.servers)
 
     def _order(self) -> list[str]:
         """The servers as configured, those that failed lately last."""

@@ -21,7 +21,12 @@ Entry = tuple[str, Mapping[str, list[bytes]]]
 
 
 class LinkFailed(Exception):
-    """This server cannot be asked; another one may be. The text is for the admin and has no secrets."""
+    """This server cannot be asked; another one may be. The text is for the admin and has no secrets.
+
+    ``reached``: there was a connection, so that it may have to do with this one question alone.
+    """
+
+    reached = True
 
 
 class _Tls(ldap3.Tls):  # type: ignore[misc, unused-ignore]
@@ -73,7 +78,7 @@ class Link:
 def open_link(options: LdapOptions, server: str) -> Iterator[Link]:
     """Connect, encrypt and verify; raise LinkFailed. Nobody is bound yet."""
     first, host, port = address(server)
-    with _plain(server):
+    with _plain(server, reached=False):
         tls = _Tls(str(options.ca_file) if options.ca_file else None)
         where = ldap3.Server(
             host, port, use_ssl=first, tls=tls, get_info=ldap3.NONE, connect_timeout=options.timeout
@@ -86,7 +91,7 @@ def open_link(options: LdapOptions, server: str) -> Iterator[Link]:
             check_names=False,
         )
     try:
-        with _plain(server):
+        with _plain(server, reached=False):
             connection.open()
             if not first:
                 connection.start_tls()
@@ -100,12 +105,14 @@ def open_link(options: LdapOptions, server: str) -> Iterator[Link]:
 
 
 @contextlib.contextmanager
-def _plain(server: str) -> Iterator[None]:
+def _plain(server: str, *, reached: bool = True) -> Iterator[None]:
     """ldap3's exceptions, and the system's, as LinkFailed."""
     try:
         yield
     except (errors.LDAPException, OSError) as error:
-        raise LinkFailed(f"{server}: {_words(error)}") from None
+        failure = LinkFailed(f"{server}: {_words(error)}")
+        failure.reached = reached
+        raise failure from None
 
 
 def _words(error: BaseException) -> str:

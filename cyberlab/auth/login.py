@@ -27,8 +27,9 @@ from cyberlab.db import audit, logins, throttle, users
 from cyberlab.db.audit import Actor
 from cyberlab.db.engine import Database
 from cyberlab.db.logins import Login
-from cyberlab.db.models import utcnow
+from cyberlab.db.models import User, utcnow
 from cyberlab.db.throttle import Attempt
+from cyberlab.phrases import Phrase
 from cyberlab.settings import Settings
 
 __all__ = ["LiveKey", "LoginService", "Visit"]
@@ -38,6 +39,8 @@ UNREACHABLE = Rejected(
     "This user name and password do not match, or the university's sign-in is not reachable just now; "
     "guests may use a local account."
 )
+NOT_YOURS = Rejected(Phrase("This is not your present password."))
+AWAY = Rejected(Phrase("This is not your present password, or your directory is not reachable just now."))
 SIGN_IN_TIMEOUT = 20.0  # seconds for one backend: a full queue of the auth pool and the hash itself
 AUDITED_NAME = 64  # characters of a name that failed; people type passwords into the wrong field, or paste books
 PENDING_LIFETIME = 300.0  # seconds between the factors
@@ -54,13 +57,15 @@ class LoginService:
         backends: Sequence[PasswordBackend],
         settings: Settings,
         auth: AuthConfig | None = None,
+        pools: Mapping[str, BlockingPool] | None = None,
     ) -> None:
         """``auth_pool``: where backends block, and whose bounded queue is the answer to a flood; the caller closes it.
 
-        ``backends``: asked in this order.
+        ``backends``: asked in this order. ``pools``: instead of ``auth_pool``, for the backends of these names.
         """
         self._database = database
         self._pool = auth_pool
+        self._pools = pools or {}
         self._backends = tuple(backends)
         self._auth = auth or AuthConfig()
         self._lifetime = settings.login_lifetime
@@ -119,6 +124,29 @@ class LoginService:
             self._lifetime,
         )
 
+    async def confirm(self, user: User, password: str, *, address: str) -> Rejected | None:
+        """Check the password of somebody who is signed in already, counted like a sign-in; None: it is theirs.
+
+        Else a found open page could be used to guess. Raises as sign_in() does.
+        """
+        attempt = await self._database.run(throttle.begin, user.username, address, utcnow())
+        if attempt.wait > 0:
+            return too_fast(attempt.wait)
+        actor = Actor(user.id, user.username, address)
+        try:
+            identity = await self._authenticate(user.username, password, actor, only=user.backend)
+        except AccountProblem as problem:
+            await self._database.run(_unusable, attempt, actor, problem)
+            return NOT_YOURS
+        except BaseException:
+            await self._database.run(throttle.release, attempt)
+            raise
+        if identity is not None and admission.is_about(identity, user):
+            await self._database.run(throttle.succeeded, attempt)
+            return None
+        await self._database.run(_not_confirmed, attempt, actor)
+        return AWAY if time.monotonic() < self._down_until else NOT_YOURS
+
     async def factor_attempt(self, pending: Pending, *, address: str) -> Attempt:
         """Count a try at the second factor; ``wait`` > 0: it comes too fast and must not be looked at.
 
@@ -159,21 +187,22 @@ class LoginService:
             remember=remember,
         )
 
-    async def _authenticate(self, username: str, password: str, actor: Actor) -> Identity | None:
+    async def _authenticate(self, username: str, password: str, actor: Actor, only: str = "") -> Identity | None:
         # No backend takes an empty password (an LDAP bind without one succeeds: RFC 4513, section 5.1.2),
         # and none of our hashes is of a longer one than bcrypt reads. Neither says anything about the name.
         if not username.strip() or len(username) > users.NAME_LIMIT or not password or passwords.too_long(password):
             return None
-        known = await self._database.run(users.backends_of, username)
+        known = {only} if only else await self._database.run(users.backends_of, username)
         for backend in self._backends:
             # A name known here is asked only of its own backend, so that one directory cannot speak for
             # another's admin, and a password is not shown to directories which have no business with it.
             if known and backend.name not in known:
                 continue
+            pool = self._pools.get(backend.name, self._pool)
             try:
-                identity = await self._pool.run(SIGN_IN_TIMEOUT, backend.authenticate, username, password)
+                identity = await pool.run(SIGN_IN_TIMEOUT, backend.authenticate, username, password)
             except TimeoutError as error:
-                raise PoolBusy(self._pool.name) from error
+                raise PoolBusy(pool.name) from error
             except BackendUnavailable as error:
                 # Remembered, so that for a while every failure reads the same: else the names of local
                 # accounts would be those whose failure does not mention the university.
@@ -219,8 +248,16 @@ class LoginService:
 def too_fast(wait: float) -> Rejected:
     """The answer to an attempt that comes too fast; the same for names that exist and names that do not."""
     seconds = max(1, round(wait + 0.5))
-    words = f"{seconds} second{'s' if seconds > 1 else ''}" if seconds < 90 else f"{round(seconds / 60)} minutes"
-    return Rejected(f"Too many sign-ins have failed. Please try again in {words}.", float(seconds))
+    if seconds < 90:
+        words = Phrase(
+            "Too many sign-ins have failed. Please try again in %(count)d second.",
+            "Too many sign-ins have failed. Please try again in %(count)d seconds.",
+            count=seconds,
+        )
+    else:
+        minutes = round(seconds / 60)
+        words = Phrase("Too many sign-ins have failed. Please try again in %(minutes)d minutes.", minutes=minutes)
+    return Rejected(words, float(seconds))
 
 
 def _tells(problem: AccountProblem) -> bool:
@@ -231,6 +268,13 @@ def _tells(problem: AccountProblem) -> bool:
 def _failed(s: Session, attempt: Attempt, actor: Actor) -> None:
     locks = throttle.failed(s, attempt, utcnow())
     audit.record(s, actor, "login.failure")
+    if attempt.locks or locks:
+        audit.record(s, actor, "login.lock", "", "account" if attempt.locks else "address")
+
+
+def _not_confirmed(s: Session, attempt: Attempt, actor: Actor) -> None:
+    locks = throttle.failed(s, attempt, utcnow())
+    audit.record(s, actor, "user.password-failure", f"user {actor.name}")
     if attempt.locks or locks:
         audit.record(s, actor, "login.lock", "", "account" if attempt.locks else "address")
 

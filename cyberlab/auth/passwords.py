@@ -7,24 +7,29 @@ import unicodedata
 
 import bcrypt
 
+from cyberlab.phrases import Phrase
+
 MAX_BYTES = 72  # bcrypt reads no further (and bcrypt 5 raises)
 MIN_LENGTH = 8  # characters; NIST SP 800-63B, section 5.1.1.2
 _HASH = re.compile(r"\$2[abxy]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}")
+
+
+TOO_LONG = Phrase("a password has at most %(most)d bytes in UTF-8; choose a shorter one", most=MAX_BYTES)
 
 
 class PasswordTooLong(ValueError):
     """The password is longer than bcrypt can read."""
 
     def __init__(self) -> None:
-        super().__init__(f"a password has at most {MAX_BYTES} bytes in UTF-8; choose a shorter one")
+        super().__init__(TOO_LONG)
 
 
 def problem(password: str) -> str | None:
     """Why a new password is refused, in words for the person who chose it; None if it is fine."""
     if len(password) < MIN_LENGTH:
-        return f"a password has at least {MIN_LENGTH} characters"
+        return Phrase("a password has at least %(least)d characters", least=MIN_LENGTH)
     if too_long(password):
-        return str(PasswordTooLong())
+        return TOO_LONG
     return None
 
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from cyberlab.console import frames
-from cyberlab.console.frames import FrameError, FrameTracker
+from cyberlab.console.frames import FrameError
+from cyberlab.console.tracker import FrameTracker
 
 # One buffer for all: whatever is read is used up before the next read. Small, because a browser sends keystrokes,
 # and a flood of tiny frames is costly to parse: a full buffer ends the turn.
@@ -32,9 +33,20 @@ class ClientLink(asyncio.BufferedProtocol):
     go to the relay as they come. ``events`` tells whether the page understands our text messages.
     """
 
-    def __init__(self, *, events: bool = False, leftover: bytes = b"", max_frame: int = 1 << 20) -> None:
-        """``leftover``: bytes that the web server had read already; ``max_frame``: bytes, 1009 above it."""
+    def __init__(
+        self,
+        *,
+        events: bool = False,
+        leftover: bytes = b"",
+        max_frame: int = 1 << 20,
+        translate: Callable[[str], str] = str,
+    ) -> None:
+        """``leftover``: bytes that the web server had read already; ``max_frame``: bytes, 1009 above it.
+
+        ``translate``: into the language of the page, what events say in words.
+        """
         self.events = events
+        self.translate = translate
         self.relay: RelayEnd | None = None
         self.tracker: FrameTracker | None = None  # set by the relay: where Proxmox's frames begin and end
         self.on_lost: Callable[[], None] | None = None

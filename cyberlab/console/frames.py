@@ -1,23 +1,18 @@
 """WebSocket framing without I/O: bytes in, payloads and control frames out (RFC 6455, section 5).
 
-Two directions, two needs. What the browser sends is a trickle and is taken apart (``ClientFrames``). What Proxmox
-sends is the bulk and passes through untouched; only the places between two frames must be known (``FrameTracker``),
-because a ping or a close of our own may stand nowhere else.
+What the browser sends is a trickle and is taken apart here; the bulk from Proxmox is only followed (tracker.py).
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from struct import Struct
 from typing import NamedTuple
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
-_FIN, _RSV, _OPCODE, _MASKED, _LENGTH = 0x80, 0x70, 0x0F, 0x80, 0x7F
+FIN, RSV, OPCODE, MASKED, _LENGTH = 0x80, 0x70, 0x0F, 0x80, 0x7F
 _CONTROL = 0x8
-_WHOLE = _FIN | BINARY
-_HEADER = Struct(">HH").unpack_from  # the first two bytes as one number, and the length that may follow them
-_SMALL, _MEDIUM = _WHOLE << 8, _WHOLE << 8 | 126  # what the first two bytes of a whole binary frame are
+WHOLE = FIN | BINARY  # the first byte of an unfragmented frame, as mostly comes
 MAX_CONTROL = 125  # RFC 6455, 5.5
 MAX_TO_PROXMOX = 131_072  # PVE::APIServer::AnyEvent dies in a callback above this, and the console wedges
 
@@ -68,8 +63,8 @@ def xor(payload: bytes, key: bytes, offset: int = 0) -> bytes:
 
 def header(opcode: int, size: int, *, fin: bool = True, masked: bool = False) -> bytes:
     """The first bytes of a frame of ``size`` payload bytes, without the masking key (RFC 6455, 5.2)."""
-    first = opcode | (_FIN if fin else 0)
-    mask = _MASKED if masked else 0
+    first = opcode | (FIN if fin else 0)
+    mask = MASKED if masked else 0
     if size < 126:
         return bytes((first, mask | size))
     if size < 65_536:
@@ -142,7 +137,7 @@ class ClientFrames:
     def is_lone(self, data: bytes) -> bool:
         """Whether ``data`` is one small binary message and nothing else, as keystrokes are: no need to feed it."""
         size = len(data) - 6
-        if not 4 <= size < 126 or data[0] != _WHOLE or data[1] != _MASKED | size:
+        if not 4 <= size < 126 or data[0] != WHOLE or data[1] != MASKED | size:
             return False
         return not (self._head or self._key or self._message or size > self.max_frame)
 
@@ -182,16 +177,16 @@ class ClientFrames:
         if end - position < 2:
             return 2
         length = data[position + 1] & _LENGTH
-        if not data[position + 1] & _MASKED:
+        if not data[position + 1] & MASKED:
             return 2  # a broken rule: no need to wait for the rest
         return 6 if length < 126 else 8 if length == 126 else 14
 
     def _begin(self, data: bytes, position: int) -> None:
         first, second = data[position], data[position + 1]
-        opcode, fin, length = first & _OPCODE, bool(first & _FIN), second & _LENGTH
-        if first & _RSV:
+        opcode, fin, length = first & OPCODE, bool(first & FIN), second & _LENGTH
+        if first & RSV:
             raise FrameError(1002, "reserved bits are set and no extension was agreed on")
-        if not second & _MASKED:
+        if not second & MASKED:
             raise FrameError(1002, "frame from a client is not masked")
         at = position + 2
         if length == 126:
@@ -235,115 +230,3 @@ class ClientFrames:
         if last:
             self._message = 0
         return Data(message, payload, last) if payload or last else None
-
-
-class FrameTracker:
-    """Follows what Proxmox sends from frame to frame, without touching the bytes.
-
-    ``remaining`` says where the stream stands: zero means between two frames, for an incomplete ``header`` has not
-    been passed on yet.
-    """
-
-    __slots__ = ("header", "remaining")
-
-    def __init__(self) -> None:
-        self.remaining = 0  # payload bytes of the current frame still to come
-        self.header = b""  # an incomplete header; it has not been passed on
-
-    @property
-    def between(self) -> bool:
-        """Whether a frame of our own may stand here."""
-        return self.remaining == 0
-
-    def track(self, data: bytes | bytearray, size: int) -> int:
-        """Follow ``data[:size]``, which begins where the last call ended; return how many bytes to pass on.
-
-        Fewer than ``size`` means that an incomplete header begins there, or what is none of a data frame: see
-        ``complete_control``. ``header`` is empty when this is called.
-        """
-        position = self.remaining
-        last = size - 4
-        before, steady = 0, True
-        # What Proxmox sends are BINARY frames, whole and unmasked; whatever differs is looked at closely.
-        while position <= last:
-            first, length = _HEADER(data, position)
-            if first == _MEDIUM:
-                length += 4
-            elif _SMALL <= first < _MEDIUM:
-                length = first - _SMALL + 2
-            else:
-                break
-            if length == before and steady:
-                length = self._equal_frames(data, position, last, length)
-                steady = length != before
-            else:
-                before = length
-            position += length
-        if position < size:
-            position = self._track_closely(data, size, position)
-        if position >= size:
-            self.remaining = position - size
-            return size
-        self.remaining = 0
-        return position
-
-    @staticmethod
-    def _equal_frames(data: bytes | bytearray, position: int, last: int, length: int) -> int:
-        """The bytes of all frames from here on where they have the same ``length``, or of this one alone.
-
-        `qm vncproxy` reads 4 KiB at a time, so that bulk comes in frames of one size; comparing a column of header
-        bytes costs as much as following a single frame.
-        """
-        count = (last - position) // length + 1
-        end = position + count * length
-        for at in range(position, position + (4 if data[position + 1] == 126 else 2)):
-            if data[at:end:length].count(data[at]) != count:
-                return length
-        return count * length
-
-    def _track_closely(self, data: bytes | bytearray, size: int, position: int) -> int:
-        """Go on from the header at ``position``; return where to stop, behind ``size`` or at what must not pass."""
-        while position < size:
-            left = size - position
-            if left < 2:
-                break
-            first = data[position]
-            length = data[position + 1]
-            if (first != _WHOLE or length > 127) and self._unusual(first, length):
-                break
-            if length < 126:
-                position += 2 + length
-            elif length == 126:
-                if left < 4:
-                    break
-                position += 4 + (data[position + 2] << 8 | data[position + 3])
-            else:
-                if left < 10:
-                    break
-                position += 10 + int.from_bytes(data[position + 2 : position + 10], "big")
-        return position
-
-    @staticmethod
-    def _unusual(first: int, length: int) -> bool:
-        """Whether something other than a data frame begins here: a control frame, or what a server may not send."""
-        return bool(first & _RSV or length & _MASKED or first & _OPCODE > BINARY)
-
-
-def complete_control(data: bytes) -> tuple[Control, int] | None:
-    """The control frame that ``data`` begins with, and its size; None while it is incomplete or is a data frame.
-
-    Raises FrameError for what a server may not send (masked, reserved bits, unknown opcodes, long control frames).
-    """
-    if len(data) < 2:
-        return None
-    first, size = data[0], data[1]
-    opcode = first & _OPCODE
-    if size & _MASKED or first & _RSV or opcode > PONG or BINARY < opcode < CLOSE:
-        raise FrameError(1002, f"frame header {first:02x}{size:02x} from the server")
-    if opcode < CLOSE:
-        return None
-    if size > MAX_CONTROL or not first & _FIN:
-        raise FrameError(1002, "control frame is fragmented or too long")
-    if len(data) < 2 + size:
-        return None
-    return Control(opcode, data[2 : 2 + size]), 2 + size

@@ -13,8 +13,9 @@ from typing import Any
 from cyberlab import problems
 from cyberlab.console import frames, transports
 from cyberlab.console.client import ClientLink, RelayEnd
-from cyberlab.console.frames import FrameError, FrameTracker
+from cyberlab.console.frames import FrameError
 from cyberlab.console.messages import ClientMessages, MessageError
+from cyberlab.console.tracker import FrameTracker, complete_control
 from cyberlab.console.upstream import UpstreamLink
 
 _COPIED = 1024  # bytes; to copy fewer is quicker than to make views of them
@@ -89,7 +90,7 @@ class Relay(RelayEnd):
                     data = data[passed:]
                 if tracker.remaining == 0 and self._at_gap(data):
                     return
-                control = frames.complete_control(data) if tracker.remaining == 0 else None
+                control = complete_control(data) if tracker.remaining == 0 else None
                 if control is not None:
                     self._control(control[0])
                     data, passed = data[control[1] :], 0

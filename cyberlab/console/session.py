@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from cyberlab import problems
-from cyberlab.console import transports
 from cyberlab.console.client import CLOSE_GRACE, WENT_AWAY, ClientClosed, ClientLink
 from cyberlab.console.kinds import ConsoleKind
-from cyberlab.console.registry import ConsoleRequest, Full, LiveConsole, Registry
+from cyberlab.console.registry import ConsoleRequest, Full, LiveConsole
 from cyberlab.console.relay import Relay
 from cyberlab.console.terminal import TERMINAL
 from cyberlab.console.upstream import Target, UpstreamLink, dial
 from cyberlab.console.vnc import PICTURE
-from cyberlab.console.wheel import Wheel
 from cyberlab.problems import Problem
+
+if TYPE_CHECKING:
+    from cyberlab.console.gateway import Gateway
 
 log = logging.getLogger(__name__)
 
@@ -68,63 +68,6 @@ class Limits:
     upstream_keepalive: float = 300.0  # towards `qm vncproxy`, which leaves after 900 quiet seconds
     terminal_keepalive: float = 20.0  # looked at every ``ping``: as often as Proxmox's own page sends one
     stuck: float = 60.0  # a browser that does not read
-
-
-class Gateway:
-    """What all consoles share: the registry, the wheel, and a turn per machine."""
-
-    def __init__(self, registry: Registry, console_log: ConsoleLog, limits: Limits | None = None) -> None:
-        """Nothing starts before the first console."""
-        self.registry = registry
-        self.log = console_log
-        self.limits = limits or Limits()
-        self.wheel = Wheel(self.limits.ping)
-        self._turns: dict[int, asyncio.Lock] = {}
-        self._waiting: dict[int, int] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def open(self, client: ClientLink, request: ConsoleRequest, source: ConsoleSource) -> None:
-        """Run a console in a task of the gateway's own; it ends with the browser's connection at the latest."""
-        self._own(ConsoleSession(self, client, request, source).run())
-
-    def take(self, sock: socket.socket, client: ClientLink, request: ConsoleRequest, source: ConsoleSource) -> None:
-        """The same, on a socket that has been taken over from the web server."""
-
-        async def adopt() -> None:
-            await transports.adopt(lambda: client, sock)
-            await ConsoleSession(self, client, request, source).run()
-
-        self._own(adopt())
-
-    def _own(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    @asynccontextmanager
-    async def turn(self, vm_id: int) -> AsyncIterator[None]:
-        """One at a time for each machine: the VNC password belongs to the VM, a second ticket voids the first's."""
-        lock = self._turns.setdefault(vm_id, asyncio.Lock())
-        self._waiting[vm_id] = self._waiting.get(vm_id, 0) + 1
-        try:
-            async with lock:
-                yield
-        finally:
-            self._waiting[vm_id] -= 1
-            if not self._waiting[vm_id]:
-                del self._waiting[vm_id], self._turns[vm_id]
-
-    async def close(self, grace: float) -> None:
-        """End every console with a reason; drop those that have not gone after ``grace`` seconds."""
-        self.registry.draining = True
-        self.registry.end(problems.SHUTTING_DOWN, lambda request: True)
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=grace)
-        for task in list(self._tasks):
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=grace)
-        self.wheel.close()
 
 
 class ConsoleSession:
@@ -281,11 +224,14 @@ class ConsoleSession:
         return code
 
     def _in_line(self, position: int) -> None:
-        place = "next" if position == 1 else f"number {position}"
-        self._step("ticket", f"Waiting for the cluster: {place} in line", position=position)
+        if position == 1:
+            text = self._client.translate("Waiting for the cluster: you are next in line")
+        else:
+            text = self._client.translate("Waiting for the cluster: number %(place)d in line") % {"place": position}
+        self._client.send_event(event="step", step="ticket", text=text)
 
-    def _step(self, step: str, text: str, **more: int) -> None:
-        self._client.send_event(event="step", step=step, text=text, **more)
+    def _step(self, step: str, text: str) -> None:
+        self._client.send_event(event="step", step=step, text=self._client.translate(text))
 
     def _say_goodbye(self, reason: str, close_code: int) -> None:
         client, relay = self._client, self._relay
@@ -299,8 +245,8 @@ class ConsoleSession:
             advice = problems.CATALOGUE[reason]
             retry = reason in problems.PASSING or (reason == problems.VM_STOPPED and self._did_run)
             client.send_event(
-                event="end", code=reason, title=advice.title, advice=advice.user, retry=retry,
-                request_id=self._request.request_id,
+                event="end", code=reason, title=client.translate(advice.title),
+                advice=client.translate(advice.user), retry=retry, request_id=self._request.request_id,
             )  # fmt: skip
         client.close(close_code if reason != WENT_AWAY else 1000, reason)
 

@@ -9,6 +9,7 @@ from cyberlab.console import termproxy
 from cyberlab.console.client import ClientLink
 from cyberlab.console.kinds import ConsoleKind
 from cyberlab.console.upstream import Target, UpstreamLink
+from cyberlab.phrases import Phrase
 from cyberlab.problems import Problem
 
 _ANSWER_SECONDS = 5.0  # termproxy asks pvedaemon about the ticket, which takes milliseconds; a refusal takes 3 s
@@ -38,8 +39,8 @@ async def greet(client: ClientLink) -> None:
 
 
 TERMINAL = ConsoleKind(
-    dialling="Connecting to the machine's terminal",
-    waiting="Waiting for the terminal",
+    dialling=Phrase("Connecting to the machine's terminal"),
+    waiting=Phrase("Waiting for the terminal"),
     authenticate=authenticate,
     greet=greet,
     messages=lambda view_only: termproxy.ClientMessages(view_only=view_only),

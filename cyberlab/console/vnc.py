@@ -7,6 +7,7 @@ from cyberlab.console import rfb
 from cyberlab.console.client import ClientLink
 from cyberlab.console.kinds import ConsoleKind
 from cyberlab.console.upstream import Target, UpstreamLink
+from cyberlab.phrases import Phrase
 from cyberlab.problems import Problem
 
 
@@ -69,8 +70,8 @@ async def _sign_in(upstream: UpstreamLink, target: Target) -> None:
 
 
 PICTURE = ConsoleKind(
-    dialling="Connecting to the machine's screen",
-    waiting="Waiting for the picture",
+    dialling=Phrase("Connecting to the machine's screen"),
+    waiting=Phrase("Waiting for the picture"),
     authenticate=_sign_in,
     greet=greet,
     messages=lambda view_only: rfb.ClientMessages(view_only=view_only),

@@ -42,7 +42,7 @@ class AccessFacts:
 @reads
 def get(s: Session, assignment_id: int) -> Assignment | None:
     """The assignment with that id; VM, user and class loaded."""
-    return fetch(s, Assignment, assignment_id) and s.scalar(_loaded().where(Assignment.id == assignment_id))
+    return fetch(s, Assignment, assignment_id) and s.scalar(joined().where(Assignment.id == assignment_id))
 
 
 @reads
@@ -59,7 +59,7 @@ def page(s: Session, *, search: str = "", offset: int = 0, limit: int = 50) -> P
         )
     page = paged(s, found.join(Assignment.vm), (Vm.name, Vm.id, Assignment.id), offset, limit, counted=found)
     # The users and classes of this page's rows alone; joined to all rows they would cost more than the page.
-    loaded = _loaded().where(Assignment.id.in_([row.id for row in page.rows]))
+    loaded = joined().where(Assignment.id.in_([row.id for row in page.rows]))
     rows = {row.id: row for row in s.scalars(loaded.execution_options(populate_existing=True))}
     return replace(page, rows=[rows[row.id] for row in page.rows])
 
@@ -151,7 +151,7 @@ def find(s: Session, *, vm_id: int, user_id: int | None = None, group_id: int | 
 def for_user(s: Session, user_id: int, now: datetime) -> list[Assignment]:
     """What a user holds now, by VM name, VM and class loaded: one row per VM, the direct one before a class's."""
     mine = select(Membership.group_id).where(Membership.user_id == user_id)
-    rows = _loaded().where(_in_force(now), or_(Assignment.user_id == user_id, Assignment.group_id.in_(mine)))
+    rows = joined().where(in_force(now), or_(Assignment.user_id == user_id, Assignment.group_id.in_(mine)))
     found: dict[int, Assignment] = {}
     for row in s.scalars(rows.order_by(Assignment.user_id.is_(None), Assignment.id)):
         found.setdefault(row.vm_id, row)
@@ -170,7 +170,7 @@ def taught(s: Session, user_id: int, now: datetime) -> list[Assignment]:
         Assignment.via_group_id.in_(classes),
         and_(Assignment.via_group_id.is_(None), Assignment.user_id.in_(students)),
     )
-    rows = _loaded().where(_in_force(now), theirs)
+    rows = joined().where(in_force(now), theirs)
     return list(s.scalars(rows.order_by(Vm.name, Vm.id, Assignment.id)))
 
 
@@ -240,16 +240,22 @@ def _classes_of(s: Session, user_ids: Collection[int]) -> dict[int, dict[int, Me
     return found
 
 
-def _in_force(now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
+def in_force(now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
+    """Whether an assignment counts at that time, among the rows of joined()."""
+    return and_(or_(Assignment.starts_at.is_(None), Assignment.starts_at <= now), lasting(now))
+
+
+def lasting(now: datetime | BindParameter[datetime]) -> ColumnElement[bool]:
+    """Whether it has not ended by then; it may begin later."""
     return and_(
-        or_(Assignment.starts_at.is_(None), Assignment.starts_at <= now),
         or_(Assignment.ends_at.is_(None), Assignment.ends_at > now),
         or_(Assignment.group_id.is_(None), Group.archived_at.is_(None)),
         or_(Assignment.via_group_id.is_(None), _Via.archived_at.is_(None)),
     )
 
 
-def _loaded() -> Select[Assignment]:
+def joined() -> Select[Assignment]:
+    """Assignments with VM, user and classes loaded."""
     return (
         select(Assignment)
         .join(Assignment.vm)
@@ -312,7 +318,7 @@ _HELD = (
     )
     .outerjoin(Assignment.group)
     .outerjoin(Assignment.via_group.of_type(_Via))
-    .where(_in_force(bindparam("now", type_=UtcDateTime)), Assignment.vm_id.in_(bindparam("vm_ids", expanding=True)))
+    .where(in_force(bindparam("now", type_=UtcDateTime)), Assignment.vm_id.in_(bindparam("vm_ids", expanding=True)))
 )
 _MEMBERSHIPS = (
     select(Membership.user_id, Membership.group_id, Membership.role)

@@ -50,6 +50,7 @@ _WATCHED: dict[type[Base], frozenset[str]] = {
             "seen_at",
             "vanished_at",
             "reset_snapshot",
+            "renamed",
             "version",
         }
     ),

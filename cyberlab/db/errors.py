@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from cyberlab.phrases import Phrase
+
 
 class Conflict(Exception):
     """The change breaks a rule or meets another row; ``field`` is the form's field to show ``message`` at."""
@@ -18,8 +20,10 @@ class Stale(Conflict):
     def __init__(self) -> None:
         super().__init__(
             "version",
-            "somebody else has changed this since you opened it. Nothing of yours was saved; what is there now stands "
-            "below, and saving again replaces it",
+            Phrase(
+                "somebody else has changed this since you opened it. Nothing of yours was saved; what is there now "
+                "stands below, and saving again replaces it"
+            ),
         )
 
 

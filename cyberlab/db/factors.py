@@ -18,6 +18,7 @@ from cyberlab.db.models import LoginSession, RecoveryCode, TotpDevice, User, Web
 from cyberlab.db.read_only import reads
 from cyberlab.db.rows import add, fetch
 from cyberlab.db.text import clean
+from cyberlab.phrases import Phrase
 
 TOTP = "totp"
 WEBAUTHN = "webauthn"
@@ -99,7 +100,7 @@ def confirm_app(s: Session, actor: Actor, device_id: int, step: int, name: str) 
     if device is None or device.confirmed_at is not None:
         raise NotFound("authenticator app")
     if len(apps(s, device.user_id)) >= MOST:
-        raise Conflict("code", f"there are {MOST} apps already; remove one first")
+        raise Conflict("code", Phrase("there are %(most)d apps already; remove one first", most=MOST))
     device.name = clean(name, NAME_LIMIT)
     device.confirmed_at, device.last_step = utcnow(), step
     audit.record(s, actor, "factor.add", _label(s, device.user_id), TOTP)
@@ -149,7 +150,7 @@ def add_passkey(
     """Keep a passkey; raise NotFound, or Conflict for one that is known or one too many."""
     _lock(s, user_id)
     if len(passkeys(s, user_id)) >= MOST:
-        raise Conflict("passkey", f"there are {MOST} passkeys already; remove one first")
+        raise Conflict("passkey", Phrase("there are %(most)d passkeys already; remove one first", most=MOST))
     row = WebauthnCredential(
         user_id=user_id,
         name=clean(name, NAME_LIMIT),

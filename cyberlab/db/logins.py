@@ -34,6 +34,7 @@ class Login:
     role: Role
     expires_at: datetime
     seen_at: datetime
+    created_at: datetime
 
 
 def create(s: Session, user_id: int, *, address: str, user_agent: str, lifetime: float) -> str:
@@ -151,6 +152,7 @@ _FIND = (
         User.role,
         LoginSession.expires_at,
         LoginSession.seen_at,
+        LoginSession.created_at,
     )
     .join(User, User.id == LoginSession.user_id)
     .where(

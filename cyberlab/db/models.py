@@ -177,6 +177,7 @@ class Vm(Base):
     seen_at: Mapped[datetime | None]  # when the inventory had it last; None: never (added by hand)
     vanished_at: Mapped[datetime | None]  # since when the inventory has it no more; its assignments stay
     reset_snapshot: Mapped[str] = mapped_column(String(40), default="", server_default=EMPTY)  # the teacher's choice
+    renamed: Mapped[bool] = mapped_column(default=False, server_default=false())  # the name is the portal's own
     version: Mapped[Version]
 
     @property

@@ -17,6 +17,7 @@ from cyberlab.db.page import Page, matching, paged
 from cyberlab.db.read_only import reads
 from cyberlab.db.rows import add, edit, fetch
 from cyberlab.db.text import clean, normalise_username
+from cyberlab.phrases import Phrase
 
 LOCAL = "local"
 NAME_LIMIT = 255
@@ -88,7 +89,7 @@ def create(
         display_name=clean(display_name, NAME_LIMIT),
         email=_checked_email(email),
     )
-    add(s, user, Conflict("username", f"there already is a user “{name}”"))
+    add(s, user, Conflict("username", Phrase("there already is a user “%(name)s”", name=name)))
     audit.record(s, actor, "user.create", _label(user), f"role {role}")
     return user
 
@@ -122,7 +123,12 @@ def set_password(s: Session, actor: Actor, user_id: int, password_hash: str, *, 
     """
     user = _locked(s, user_id)
     if user.backend != LOCAL:
-        raise Conflict("password", f"the password of “{user.username}” is kept by {user.backend}, not here")
+        raise Conflict(
+            "password",
+            Phrase(
+                "the password of “%(name)s” is kept by %(backend)s, not here", name=user.username, backend=user.backend
+            ),
+        )
     user.password_hash = password_hash
     _revoke_logins(s, user.id, keep)
     devices.revoke_all(s, user.id)
@@ -200,7 +206,10 @@ def _locked_with_an_admin_left(s: Session, user_id: int, field: str) -> User:
     """
     rows = _lock(s, user_id, *_ADMINISTERS)
     if _admins(rows) == {user_id}:
-        raise Conflict(field, f"“{rows[user_id].username}” is the last active admin; make another one first")
+        raise Conflict(
+            field,
+            Phrase("“%(name)s” is the last active admin; make another one first", name=rows[user_id].username),
+        )
     return rows[user_id]
 
 
@@ -228,7 +237,7 @@ def _checked_name(username: str) -> str:
     if not name:
         raise Conflict("username", "a user name is needed")
     if len(name) > NAME_LIMIT:
-        raise Conflict("username", f"a user name has at most {NAME_LIMIT} characters")
+        raise Conflict("username", Phrase("a user name has at most %(most)d characters", most=NAME_LIMIT))
     if not name.isprintable() or any(char.isspace() for char in name):
         raise Conflict("username", "a user name has no spaces or control characters")
     return name

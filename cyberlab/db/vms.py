@@ -15,6 +15,7 @@ from cyberlab.db.page import Page, matching, paged
 from cyberlab.db.read_only import reads
 from cyberlab.db.rows import add, edit, fetch
 from cyberlab.db.text import clean
+from cyberlab.phrases import Phrase
 
 _CLUSTER = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _NODE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")  # a host name's label, RFC 1123 section 2.1
@@ -43,19 +44,13 @@ def page(s: Session, *, search: str = "", cluster: str | None = None, offset: in
     return paged(s, rows, (Vm.name, Vm.id), offset, limit)
 
 
-@reads
-def references(s: Session) -> set[tuple[str, int]]:
-    """Cluster and VMID of every VM that the portal knows."""
-    return {(cluster, vmid) for cluster, vmid in s.execute(select(Vm.cluster, Vm.vmid))}
-
-
 def create(
     s: Session, actor: Actor, *, cluster: str, vmid: int, kind: VmKind = VmKind.QEMU, node: str, name: str = ""
 ) -> Vm:
     """Add a VM; raise Conflict if it is there already or a value cannot be one of Proxmox's."""
     vm = Vm(cluster=cluster, vmid=vmid, kind=kind, node=node, name=clean(name, 255))
     _check(vm)
-    add(s, vm, Conflict("vmid", f"{cluster}/{vmid} is known already"))
+    add(s, vm, Conflict("vmid", Phrase("%(machine)s is known already", machine=f"{cluster}/{vmid}")))
     audit.record(s, actor, "vm.create", f"vm {vm.label}", f"{kind} on {node}")
     return vm
 
@@ -85,8 +80,23 @@ def update(
         _check(vm)
         other = by_ref(s, vm.cluster, vm.vmid)
     if other is not None and other.id != vm.id:
-        raise Conflict("vmid", f"{vm.cluster}/{vm.vmid} is known already")
+        raise Conflict("vmid", Phrase("%(machine)s is known already", machine=f"{vm.cluster}/{vm.vmid}"))
     audit.record(s, actor, "vm.update", f"vm {vm.label}", f"was {before}")
+    return vm
+
+
+def rename(s: Session, actor: Actor, vm_id: int, name: str, version: int | None = None) -> Vm:
+    """Give a VM a name of the portal's own, or with "" its cluster's again (which then comes with the inventory).
+
+    Raises NotFound, Stale.
+    """
+    vm = _found(s, vm_id)
+    edit(s, vm, version)
+    before, name = vm.label, clean(name, 255)
+    if name == vm.name:
+        return vm
+    vm.name, vm.renamed = name or vm.name, bool(name)
+    audit.record(s, actor, "vm.rename", f"vm {vm.label}", f"was {before}" if name else "as on its cluster")
     return vm
 
 

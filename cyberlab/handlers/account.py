@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 from cyberlab.auth import passwords, strength
 from cyberlab.auth.config import Policy
-from cyberlab.auth.login import too_fast
-from cyberlab.db import audit, devices, factors, logins, throttle, users
+from cyberlab.db import devices, factors, logins, users
 from cyberlab.db.models import User, utcnow
+from cyberlab.handlers import recent
 from cyberlab.handlers.agents import browser_words
 from cyberlab.handlers.base import BaseHandler, Question, signed_in
 from cyberlab.handlers.forms import Form
@@ -38,6 +40,30 @@ class AccountPage(BaseHandler):
     def confirm(self, *, title: str, text: str, button: str, status: int = 200, problem: str = "") -> None:
         """Ask first."""
         self.ask_first("account/confirm.html", Question(title, text, button, HERE), status=status, problem=problem)
+
+
+class ConfirmedPage(AccountPage):
+    """A page for which somebody has to have shown lately that it is them, not whoever found the browser open."""
+
+    part_of_a_page = False
+
+    async def prepare(self) -> None:
+        """Ask for the password again where that was too long ago."""
+        await super().prepare()
+        if self._finished:
+            return
+        self.check()
+        opens = self.request.method != "POST" and not self.part_of_a_page
+        if not recent.is_recent(self, recent.BEGIN if opens else recent.FINISH):
+            self.redirect(f"{HERE}/confirm?{urlencode({'next': self.page})}", status=303)
+
+    def check(self) -> None:
+        """What else has to hold; raise Refusal."""
+
+    @property
+    def page(self) -> str:
+        """The page to come back to."""
+        return self.request.path
 
 
 @signed_in
@@ -94,20 +120,11 @@ class PasswordHandler(AccountPage):
         self.done("Your password was changed. You are signed out everywhere else.")
 
     async def _holds(self, form: Form, account: User, old: str) -> bool:
-        """Whether that is the present password; counted like a sign-in, or a found open page could be used to guess."""
-        run = self.portal.database.run
-        attempt = await run(throttle.begin, account.username, self.client_address, utcnow())
-        if attempt.wait > 0:
-            form.fail("old", too_fast(attempt.wait).message)
-            return False
-        right = await self.portal.auth_pool.run(HASH_TIMEOUT, passwords.verify, old, account.password_hash or "")
-        if right:
-            await run(throttle.succeeded, attempt)
-            return True
-        await run(throttle.failed, attempt, utcnow())
-        await run(audit.record, self.actor, "user.password-failure", f"user {account.username}")
-        form.fail("old", "this is not your present password")
-        return False
+        """Whether that is the present password."""
+        refused = await self.portal.logins.confirm(account, old, address=self.client_address)
+        if refused is not None:
+            form.fail("old", refused.message)
+        return refused is None
 
     def _show(self, form: Form, account: User) -> None:
         self.set_status(422 if form.errors else 200)

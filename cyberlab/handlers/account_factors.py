@@ -10,10 +10,11 @@ from cyberlab.auth.passkeys import PasskeyRefused
 from cyberlab.db import factors
 from cyberlab.db.errors import Conflict
 from cyberlab.handlers import challenges
-from cyberlab.handlers.account import AccountPage
+from cyberlab.handlers.account import HERE, ConfirmedPage
 from cyberlab.handlers.base import signed_in
 from cyberlab.handlers.explanations import Explanation, Refusal
 from cyberlab.handlers.forms import Form, sentence
+from cyberlab.phrases import Phrase
 
 log = logging.getLogger(__name__)
 
@@ -22,16 +23,15 @@ SWITCHED_OFF = Explanation(
     "Those who run this portal do not use them for your role.",
     "There is nothing to do.",
 )
-LAST = "Your role needs a second factor, and this is the only one. Add another one first."
+LAST = Phrase("Your role needs a second factor, and this is the only one. Add another one first.")
 
 
-class FactorPage(AccountPage):
+class FactorPage(ConfirmedPage):
     """A page about the second factors of who is signed in."""
 
-    async def prepare(self) -> None:
+    def check(self) -> None:
         """Where the policy is "off", nobody adds what would never be asked for."""
-        await super().prepare()
-        if not self._finished and self.policy == Policy.OFF:
+        if self.policy == Policy.OFF:
             raise Refusal(403, SWITCHED_OFF)
 
     @property
@@ -81,6 +81,13 @@ class AppHandler(FactorPage):
 class PictureHandler(FactorPage):
     """The QR code of the app that is being added."""
 
+    part_of_a_page = True
+
+    @property
+    def page(self) -> str:
+        """The one that shows it."""
+        return f"{HERE}/totp"
+
     async def get(self) -> None:
         """Answer with the picture."""
         self.set_header("Content-Type", "image/svg+xml")
@@ -128,9 +135,9 @@ class PasskeyHandler(FactorPage):
             codes = await self.portal.passkeys.finish(self.actor, self.person, challenge, answer, name)
         except PasskeyRefused as error:
             log.info("new passkey of %s refused: %s [%s]", self.user.username, error, self.request_id)
-            return await self._show("The passkey was not accepted. Try again.")
+            return await self._show(Phrase("The passkey was not accepted. Try again."))
         except Conflict as conflict:
-            return await self._show(sentence(conflict.message))
+            return await self._show(sentence(self.translate(conflict.message)))
         self.added(codes, "The passkey was added.")
 
     async def _show(self, message: str = "") -> None:
@@ -140,7 +147,7 @@ class PasskeyHandler(FactorPage):
             "account/passkey.html",
             question=question,
             challenge=challenges.signed(self, question.challenge, self.user.user_id, challenges.ADD),
-            message=message,
+            message=self.translate(message),
             action="/account/passkeys",
             back="/account",
             next="",

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from cyberlab.auth.access import Action
 from cyberlab.db import assignments, users, vms
 from cyberlab.db.page import Page
 from cyberlab.handlers.base import BaseHandler, Question, requires
-from cyberlab.handlers.machines import states
+from cyberlab.handlers.machines import report
+from cyberlab.phrases import Phrase
 
 ROWS = 50
 SUGGESTIONS = 20
 LAST_PAGE = 1_000_000
 NOUNS = (
-    ("/admin", "Overview"),
-    ("/admin/users", "Users"),
-    ("/admin/vms", "Machines"),
-    ("/admin/assignments", "Assignments"),
+    ("/admin", Phrase("Overview")),
+    ("/admin/users", Phrase("Users")),
+    ("/admin/classes", Phrase("Classes")),
+    ("/admin/vms", Phrase("Machines")),
+    ("/admin/assignments", Phrase("Assignments")),
 )
 
 
@@ -38,6 +39,12 @@ class AdminHandler(BaseHandler):
         if not (number.isascii() and number.isdecimal() and len(number) < 8):
             return 0
         return (min(max(int(number), 1), LAST_PAGE) - 1) * ROWS
+
+    @property
+    def ticked(self) -> set[int]:
+        """The ids of the rows that were ticked in a list."""
+        ids = self.get_body_arguments("id")
+        return {int(value) for value in ids if value.isascii() and value.isdecimal() and len(value) < 11}
 
     def beyond(self, page: Page[Any]) -> bool:
         """Whether the list has become shorter than the page that was asked for."""
@@ -82,9 +89,9 @@ class OverviewHandler(AdminHandler):
         self.render(
             "admin/overview.html",
             counts=(
-                ("/admin/users", "users", (await run(users.page, limit=1)).total),
-                ("/admin/vms", "machines", (await run(vms.page, limit=1)).total),
-                ("/admin/assignments", "assignments", (await run(assignments.page, limit=1)).total),
+                ("/admin/users", Phrase("users"), (await run(users.page, limit=1)).total),
+                ("/admin/vms", Phrase("machines"), (await run(vms.page, limit=1)).total),
+                ("/admin/assignments", Phrase("assignments"), (await run(assignments.page, limit=1)).total),
             ),
             open_consoles=len(self.portal.registry),
             clusters=sorted(self.portal.clusters),
@@ -125,10 +132,4 @@ class VmStatesHandler(AdminHandler):
     async def get(self) -> None:
         """Answer as for students."""
         page = await self.portal.database.run(vms.page, search=self.search, offset=self.offset, limit=ROWS)
-        found, messages = await states(self.portal, page.rows)
-        self.send_json(
-            {
-                "machines": {vm_id: asdict(state) for vm_id, state in found.items()},
-                "message": f"{'; '.join(messages)}." if messages else None,
-            }
-        )
+        self.send_json(await report(self.portal, page.rows, self.translate))

@@ -15,9 +15,11 @@ from cyberlab.db import assignments, users, vms
 from cyberlab.db.engine import reads
 from cyberlab.db.errors import Conflict, NotFound
 from cyberlab.db.models import Assignment, User, Vm
+from cyberlab.handlers import moments
 from cyberlab.handlers.admin import ROWS, SUGGESTIONS, AdminHandler
 from cyberlab.handlers.base import requires
-from cyberlab.handlers.forms import Form, moment_value
+from cyberlab.handlers.forms import Form
+from cyberlab.phrases import Phrase
 
 T = TypeVar("T")
 LIST = "/admin/assignments"
@@ -34,9 +36,14 @@ class Terms:
     can_reset: bool
 
 
-def terms(form: Form) -> Terms:
-    """Read and check them; what is wrong is noted in the form."""
-    given = Terms(form.moment("starts_at"), form.moment("ends_at"), form.flag("can_power"), form.flag("can_reset"))
+def terms(form: Form, row: Assignment | None = None) -> Terms:
+    """Read and check them; what is wrong is noted in the form. ``row``: what the form was filled with."""
+    given = Terms(
+        form.moment("starts_at", row.starts_at if row else None),
+        form.moment("ends_at", row.ends_at if row else None),
+        form.flag("can_power"),
+        form.flag("can_reset"),
+    )
     if given.starts_at and given.ends_at and given.ends_at <= given.starts_at:
         form.fail("ends_at", "the end has to be after the start")
     return given
@@ -52,7 +59,10 @@ def chosen_vm(s: Session, text: str) -> Vm:
             return vm
     named = [vm for vm in vms.page(s, search=text, limit=200).rows if vm.name == text]
     if len(named) > 1:
-        raise Conflict("vm", f"several machines are called “{text}”; choose one as cluster/VMID from the list")
+        raise Conflict(
+            "vm",
+            Phrase("several machines are called “%(name)s”; choose one as cluster/VMID from the list", name=text),
+        )
     if not named:
         raise Conflict("vm", "there is no such machine in the portal; choose one from the list")
     return named[0]
@@ -128,7 +138,9 @@ class NewAssignmentHandler(AssignmentHandler):
                     can_power=given.can_power,
                     can_reset=given.can_reset,
                 )
-                return self.done(LIST, f"{vm.name or vm.vmid} is assigned to {user.username}.")
+                return self.done(
+                    LIST, Phrase("%(machine)s is assigned to %(name)s.", machine=vm.name or vm.vmid, name=user.username)
+                )
             except Conflict as conflict:
                 form.fail({"user_id": "user", "vm_id": "vm"}.get(conflict.field, conflict.field), conflict.message)
         await self._show(form)
@@ -154,8 +166,8 @@ class EditAssignmentHandler(AssignmentHandler):
         """Show the form."""
         row = await self.found(assignment_id)
         values = {
-            "starts_at": moment_value(row.starts_at),
-            "ends_at": moment_value(row.ends_at),
+            "starts_at": moments.value(row.starts_at, self.zone),
+            "ends_at": moments.value(row.ends_at, self.zone),
             "can_power": "1" if row.can_power else "",
             "can_reset": "1" if row.can_reset else "",
         }
@@ -164,8 +176,8 @@ class EditAssignmentHandler(AssignmentHandler):
     async def post(self, assignment_id: str) -> None:
         """Change it, or show the form again with what is wrong."""
         form = Form.sent(self)
-        given = terms(form)
         row = await self.found(assignment_id)
+        given = terms(form, row)
         if not form.errors:
             try:
                 await self.portal.database.run(
@@ -177,7 +189,9 @@ class EditAssignmentHandler(AssignmentHandler):
                     can_power=given.can_power,
                     can_reset=given.can_reset,
                 )
-                return self.done(LIST, f"The assignment of {row.vm.name or row.vm.vmid} was saved.")
+                return self.done(
+                    LIST, Phrase("The assignment of %(machine)s was saved.", machine=row.vm.name or row.vm.vmid)
+                )
             except Conflict as conflict:
                 form.conflict(conflict)
         self._show(form, row)
@@ -194,9 +208,14 @@ class RemoveAssignmentHandler(AssignmentHandler):
     async def get(self, assignment_id: str) -> None:
         """Ask."""
         row = await self.found(assignment_id)
-        holder = row.user.username if row.user else f"the class {row.group.name}" if row.group else "?"
+        machine = row.vm.name or row.vm.vmid
+        if row.group is not None:
+            title = Phrase("Take %(machine)s away from the class %(name)s?", machine=machine, name=row.group.name)
+        else:
+            name = row.user.username if row.user else "?"
+            title = Phrase("Take %(machine)s away from %(name)s?", machine=machine, name=name)
         self.confirm(
-            title=f"Take {row.vm.name or row.vm.vmid} away from {holder}?",
+            title=title,
             text="Open consoles end at once. The machine itself is not changed.",
             button="Remove the assignment",
             back=f"{LIST}/{row.id}",
@@ -206,4 +225,4 @@ class RemoveAssignmentHandler(AssignmentHandler):
         """Remove; the consoles that it allowed end by the portal's re-authorization."""
         row = await self.found(assignment_id)
         await self.portal.database.run(assignments.delete, self.actor, row.id)
-        self.done(LIST, f"The assignment of {row.vm.name or row.vm.vmid} was removed.")
+        self.done(LIST, Phrase("The assignment of %(machine)s was removed.", machine=row.vm.name or row.vm.vmid))

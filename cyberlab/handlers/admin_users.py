@@ -11,11 +11,13 @@ from cyberlab.db.errors import Conflict, NotFound
 from cyberlab.db.models import Role, User
 from cyberlab.handlers.admin import ROWS, AdminHandler
 from cyberlab.handlers.base import requires
+from cyberlab.handlers.common import ROLES
 from cyberlab.handlers.forms import Form
+from cyberlab.phrases import Phrase
 from cyberlab.problems import DEACTIVATED, SIGNED_OUT
 
 LIST = "/admin/users"
-ROLES = tuple((role.value, role.value) for role in Role)
+OPTIONS = tuple((role.value, ROLES[role]) for role in Role)
 HASH_TIMEOUT = 20.0  # seconds: the auth pool may be busy with a lesson's sign-ins
 
 
@@ -73,7 +75,7 @@ class UsersHandler(AdminHandler):
         page = await self.portal.database.run(users.page, search=self.search, role=role, offset=self.offset, limit=ROWS)
         if self.beyond(page):
             return self.redirect(LIST)
-        self.render("admin/users.html", page=page, q=self.search, role=chosen, roles=ROLES)
+        self.render("admin/users.html", page=page, q=self.search, role=chosen, roles=OPTIONS)
 
 
 @requires(Action.ADMINISTER)
@@ -100,14 +102,14 @@ class NewUserHandler(UserHandler):
                     display_name=given.display_name,
                     email=given.email,
                 )
-                return self.done(LIST, f"User {user.username} was created.")
+                return self.done(LIST, Phrase("User %(name)s was created.", name=user.username))
             except Conflict as conflict:
                 form.conflict(conflict)
         self._show(form)
 
     def _show(self, form: Form) -> None:
         self.set_status(422 if form.errors else 200)
-        self.render("admin/user.html", form=form, user=None, roles=ROLES, held=frozenset())
+        self.render("admin/user.html", form=form, user=None, roles=OPTIONS, held=frozenset())
 
 
 @requires(Action.ADMINISTER)
@@ -135,7 +137,7 @@ class EditUserHandler(UserHandler):
                     email=given.email,
                     role=given.role,
                 )
-                return self.done(LIST, f"User {user.username} was saved.")
+                return self.done(LIST, Phrase("User %(name)s was saved.", name=user.username))
             except Conflict as conflict:
                 form.conflict(conflict)
         await self._show(form, user)
@@ -143,7 +145,7 @@ class EditUserHandler(UserHandler):
     async def _show(self, form: Form, user: User) -> None:
         held = await self.portal.database.run(factors.enrolled, user.id)
         self.set_status(422 if form.errors else 200)
-        self.render("admin/user.html", form=form, user=user, roles=ROLES, held=held)
+        self.render("admin/user.html", form=form, user=user, roles=OPTIONS, held=held)
 
 
 @requires(Action.ADMINISTER)
@@ -164,7 +166,9 @@ class ActiveUserHandler(UserHandler):
             return self._ask(user, 422, conflict.message)
         if not active:
             self.portal.registry.end(DEACTIVATED, lambda console: console.user_id == user.id)
-        self.done(f"{LIST}/{user.id}", f"User {user.username} was {'enabled' if active else 'disabled'}.")
+        enabled = Phrase("User %(name)s was enabled.", name=user.username)
+        disabled = Phrase("User %(name)s was disabled.", name=user.username)
+        self.done(f"{LIST}/{user.id}", enabled if active else disabled)
 
     def _ask(self, user: User, status: int = 200, problem: str = "") -> None:
         if user.active:
@@ -208,7 +212,7 @@ class PasswordHandler(UserHandler):
                 hashed = await self.hashed(password)
                 await self.portal.database.run(users.set_password, self.actor, user.id, hashed)
                 self.portal.registry.end(SIGNED_OUT, lambda console: console.user_id == user.id)
-                return self.done(f"{LIST}/{user.id}", f"User {user.username} has a new password.")
+                return self.done(f"{LIST}/{user.id}", Phrase("User %(name)s has a new password.", name=user.username))
             except Conflict as conflict:
                 form.conflict(conflict)
         self._show(form, user)
@@ -234,11 +238,11 @@ class RemoveUserHandler(UserHandler):
         except Conflict as conflict:
             return self._ask(user, 422, conflict.message)
         self.portal.registry.end(DEACTIVATED, lambda console: console.user_id == user.id)
-        self.done(LIST, f"User {user.username} was removed.")
+        self.done(LIST, Phrase("User %(name)s was removed.", name=user.username))
 
     def _ask(self, user: User, status: int = 200, problem: str = "") -> None:
         self.confirm(
-            title=f"Remove {user.username}?",
+            title=Phrase("Remove %(name)s?", name=user.username),
             text="Their assignments and memberships go with them, and open consoles end. What they did stays in the "
             "audit. To lock somebody out for a while, disable the account instead.",
             button="Remove the user",
@@ -282,7 +286,7 @@ class ResetFactorsHandler(UserHandler):
         """Ask."""
         user = await self.found(user_id)
         self.confirm(
-            title=f"Reset the second factors of {user.username}?",
+            title=Phrase("Reset the second factors of %(name)s?", name=user.username),
             text="Their apps, passkeys, recovery codes and remembered browsers are removed, and they are signed out "
             "everywhere. Until they set up a new one, the password alone lets them in: be sure who asked you.",
             button="Reset the second factors",
@@ -295,5 +299,6 @@ class ResetFactorsHandler(UserHandler):
         done = await self.portal.database.run(factors.reset, self.actor, user.id)
         await self.portal.database.run(throttle.unlock, self.actor, user.username)
         self.portal.registry.end(SIGNED_OUT, lambda console: console.user_id == user.id)
-        words = "The second factors of {} were reset." if done else "{} had no second factor."
-        self.done(f"{LIST}/{user.id}", words.format(user.username))
+        reset = Phrase("The second factors of %(name)s were reset.", name=user.username)
+        none = Phrase("%(name)s had no second factor.", name=user.username)
+        self.done(f"{LIST}/{user.id}", reset if done else none)

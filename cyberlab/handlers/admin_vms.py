@@ -1,4 +1,4 @@
-"""Machines: list, create by hand, edit, remove."""
+"""Machines: list, edit, remove."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from cyberlab.db.models import Vm, VmKind
 from cyberlab.handlers.admin import ROWS, AdminHandler
 from cyberlab.handlers.base import requires
 from cyberlab.handlers.forms import Form
+from cyberlab.phrases import Phrase
 from cyberlab.problems import UNASSIGNED
 
 LIST = "/admin/vms"
-KINDS = ((VmKind.QEMU.value, "virtual machine (qemu)"), (VmKind.LXC.value, "container (lxc)"))
+KINDS = ((VmKind.QEMU.value, Phrase("virtual machine (qemu)")), (VmKind.LXC.value, Phrase("container (lxc)")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,37 +70,6 @@ class VmsHandler(AdminHandler):
 
 
 @requires(Action.ADMINISTER)
-class NewVmHandler(VmHandler):
-    """Adding a machine by hand, for a cluster that does not answer."""
-
-    def get(self) -> None:
-        """Show the form, with the only cluster chosen."""
-        self.show(Form({"cluster": next(iter(sorted(self.portal.clusters)), ""), "kind": VmKind.QEMU.value}), None)
-
-    async def post(self) -> None:
-        """Add it, or show the form again with what is wrong."""
-        form = Form.sent(self)
-        given = vm_input(form)
-        if given.cluster not in self.portal.clusters:
-            form.fail("cluster", "please choose one of these")
-        if not form.errors:
-            try:
-                vm = await self.portal.database.run(
-                    vms.create,
-                    self.actor,
-                    cluster=given.cluster,
-                    vmid=given.vmid,
-                    kind=given.kind,
-                    node=given.node,
-                    name=given.name,
-                )
-                return self.done(LIST, f"Machine {vm.name or vm.vmid} was added.")
-            except Conflict as conflict:
-                form.conflict(conflict)
-        self.show(form, None)
-
-
-@requires(Action.ADMINISTER)
 class EditVmHandler(VmHandler):
     """Changing where a machine is found, and its name here."""
 
@@ -134,7 +104,7 @@ class EditVmHandler(VmHandler):
                     node=given.node,
                     name=given.name,
                 )
-                return self.done(LIST, f"Machine {given.name or given.vmid} was saved.")
+                return self.done(LIST, Phrase("Machine %(machine)s was saved.", machine=given.name or given.vmid))
             except Conflict as conflict:
                 form.conflict(conflict)
         self.show(form, vm)
@@ -148,7 +118,7 @@ class RemoveVmHandler(VmHandler):
         """Ask."""
         vm = await self.found(vm_id)
         self.confirm(
-            title=f"Remove {vm.name or vm.vmid} from the portal?",
+            title=Phrase("Remove %(machine)s from the portal?", machine=vm.name or vm.vmid),
             text="Its assignments go with it, and open consoles end. On the cluster nothing changes.",
             button="Remove the machine",
             back=f"{LIST}/{vm.id}",
@@ -159,4 +129,4 @@ class RemoveVmHandler(VmHandler):
         vm = await self.found(vm_id)
         await self.portal.database.run(vms.delete, self.actor, vm.id)
         self.portal.registry.end(UNASSIGNED, lambda console: console.vm_id == vm.id)
-        self.done(LIST, f"Machine {vm.name or vm.vmid} was removed from the portal.")
+        self.done(LIST, Phrase("Machine %(machine)s was removed from the portal.", machine=vm.name or vm.vmid))

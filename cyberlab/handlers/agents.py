@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from cyberlab.phrases import Phrase
+
 _BROWSERS = (
     ("Edg/", "Edge"),
     ("OPR/", "Opera"),
@@ -27,4 +29,8 @@ def browser_words(user_agent: str) -> str:
     """For example "Firefox on Linux"; what is not known is left out."""
     browser = next((word for mark, word in _BROWSERS if mark in user_agent), "")
     system = next((word for mark, word in _SYSTEMS if mark in user_agent), "")
-    return " on ".join(word for word in (browser or "A browser", system) if word)
+    if browser and system:
+        return Phrase("%(browser)s on %(system)s", browser=browser, system=system)
+    if system:
+        return Phrase("A browser on %(system)s", system=system)
+    return browser or Phrase("A browser")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import tzinfo
 from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlencode
 
@@ -14,7 +15,7 @@ from cyberlab.auth.login import Visit
 from cyberlab.db.audit import Actor
 from cyberlab.db.logins import Login
 from cyberlab.db.models import Group, Role, Vm
-from cyberlab.handlers import languages
+from cyberlab.handlers import languages, moments
 from cyberlab.handlers.common import CommonHandler
 from cyberlab.handlers.explanations import (
     NO_SUCH_CLASS,
@@ -27,6 +28,7 @@ from cyberlab.handlers.explanations import (
     Refusal,
 )
 from cyberlab.handlers.portal import Portal
+from cyberlab.phrases import Phrase
 
 __all__ = ["BaseHandler", "Portal", "public", "requires", "signed_in"]
 
@@ -34,9 +36,9 @@ LONGEST_TOKEN = 128  # characters; ours have 43
 NOTICE_DAYS = 1 / 24 / 60  # what a notice says is stale after a minute
 HOMES = {Role.STUDENT: "/student", Role.TEACHER: "/teacher", Role.ADMIN: "/admin"}
 NAVIGATION = {
-    Role.STUDENT: (("/student", "My machines"),),
-    Role.TEACHER: (("/teacher", "My classes"), ("/student", "My machines")),
-    Role.ADMIN: (("/admin", "Admin"), ("/student", "My machines")),
+    Role.STUDENT: (("/student", Phrase("My machines")),),
+    Role.TEACHER: (("/teacher", Phrase("My classes")), ("/student", Phrase("My machines"))),
+    Role.ADMIN: (("/admin", Phrase("Admin")), ("/student", Phrase("My machines"))),
 }
 
 
@@ -171,15 +173,22 @@ class BaseHandler(CommonHandler):
         code = own or languages.known(self.get_cookie(self.cookie_name(languages.COOKIE)))
         return locale.get(code) if code else None
 
+    @property
+    def zone(self) -> tzinfo:
+        """The user's own choice, else the browser's."""
+        return moments.zone(getattr(self.login, "time_zone", "")) or super().zone
+
     def notify(self, text: str) -> None:
-        """Show ``text`` on top of the next page; signed, so that nobody else can put words there."""
+        """Show ``text``, translated, on top of the next page; signed, so that nobody else can put words there."""
         name = self.cookie_name("cyberlab-notice")
-        self.set_signed_cookie(name, text, expires_days=None, **self.cookie_flags())
+        self.set_signed_cookie(name, self.translate(text), expires_days=None, **self.cookie_flags())
 
     def ask_first(self, template: str, question: Question, *, status: int = 200, problem: str = "") -> None:
         """Show a question whose answer is a POST to the same address."""
         self.set_status(status)
-        self.render(template, problem=problem, **asdict(question))
+        words = {"title": question.title, "text": question.text, "button": question.button, "problem": problem}
+        shown = {name: self.translate(text) for name, text in words.items()}
+        self.render(template, **(asdict(question) | shown))
 
     def _take_notice(self) -> str:
         name = self.cookie_name("cyberlab-notice")

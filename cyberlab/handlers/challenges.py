@@ -10,6 +10,7 @@ from cyberlab.handlers.base import BaseHandler
 
 ADD = "add"
 SIGN_IN = "sign-in"
+CONFIRM = "confirm"
 _NAME = "passkey-challenge"
 _DAY = 86_400.0
 

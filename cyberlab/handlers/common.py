@@ -6,6 +6,7 @@ import json
 import logging
 import secrets
 import time
+from datetime import UTC, tzinfo
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,11 +14,12 @@ from urllib.parse import urlsplit
 from tornado.web import HTTPError, RequestHandler
 
 from cyberlab.db.errors import NotFound
-from cyberlab.handlers import languages
+from cyberlab.db.models import Role
+from cyberlab.handlers import languages, moments
 from cyberlab.handlers.address import client_address
 from cyberlab.handlers.explanations import FORM_EXPIRED, UNAVAILABLE, Refusal, explain, status_of
-from cyberlab.handlers.forms import moment_text
 from cyberlab.handlers.portal import Portal
+from cyberlab.phrases import Phrase
 
 access_log = logging.getLogger("cyberlab.access")
 log = logging.getLogger("cyberlab.handlers")
@@ -47,6 +49,7 @@ HEADERS = {
     "clipboard-read=(self), clipboard-write=(self), fullscreen=(self)",
     "Cache-Control": "no-store",
 }
+ROLES = {Role.STUDENT: Phrase("student"), Role.TEACHER: Phrase("teacher"), Role.ADMIN: Phrase("admin")}
 HSTS = "max-age=31536000"
 
 
@@ -93,6 +96,11 @@ class CommonHandler(RequestHandler):
         """A text in the reader's language, with its placeholders filled (``%(name)s``); templates call it ``_``."""
         return languages.translate(self.locale, text, plural, **values)
 
+    @property
+    def zone(self) -> tzinfo:
+        """Where the reader's clock is: as their browser says; UTC while it has not."""
+        return moments.zone(self.get_cookie(moments.COOKIE)) or UTC
+
     def get_template_namespace(self) -> dict[str, Any]:
         """What every template may use."""
         return super().get_template_namespace() | {
@@ -102,7 +110,7 @@ class CommonHandler(RequestHandler):
             "navigation": (),
             "request_id": self.request_id,
             "asset": self.portal.assets.url,
-            "moment_text": moment_text,
+            "ROLES": ROLES,
         }
 
     def check_xsrf_cookie(self) -> None:
@@ -141,7 +149,8 @@ class CommonHandler(RequestHandler):
         else:
             self.set_header("Content-Type", "text/plain; charset=utf-8")
             self.finish(
-                f"{explanation.title}\n{explanation.meaning}\n{explanation.advice}\nRequest id: {self.request_id}\n"
+                f"{explanation.title}\n{explanation.meaning}\n{explanation.advice}\n"
+                f"{self.translate('Request id')}: {self.request_id}\n"
             )
 
     def log_exception(

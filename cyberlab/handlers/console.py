@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from cyberlab.auth.access import Action
 from cyberlab.handlers.base import BaseHandler, requires
 from cyberlab.handlers.explanations import FOREIGN_PAGE, NO_CLUSTER, RESTARTING, Refusal
+from cyberlab.handlers.vm_source import has_terminal
 
 
 def check_origin(handler: BaseHandler, origin: str | None) -> None:
@@ -29,22 +30,28 @@ def check_openable(handler: BaseHandler) -> None:
         raise Refusal(503, RESTARTING)
 
 
-@requires(Action.OPEN_CONSOLE, on_vm=True)
-class StudentConsoleHandler(BaseHandler):
-    """A machine's screen for whom it is assigned to."""
+class ConsolePage(BaseHandler):
+    """A machine's screen or terminal; the page opens the websocket itself."""
+
+    back = "/"
 
     def get(self, vm_id: str) -> None:
-        """Draw the page; it opens the websocket itself."""
-        self.render("console.html", vm=self.vm, back="/student")
+        """Draw the page that can show what this machine has."""
+        self.render("terminal.html" if has_terminal(self.vm) else "console.html", vm=self.vm, back=self.back)
+
+
+@requires(Action.OPEN_CONSOLE, on_vm=True)
+class StudentConsoleHandler(ConsolePage):
+    """A machine's console for whom it is assigned to."""
+
+    back = "/student"
 
 
 @requires(Action.SUPERVISE, on_vm=True)
-class TeacherConsoleHandler(BaseHandler):
+class TeacherConsoleHandler(ConsolePage):
     """The same from the teacher's side."""
 
-    def get(self, vm_id: str) -> None:
-        """Draw the page; it opens the websocket itself."""
-        self.render("console.html", vm=self.vm, back="/teacher")
+    back = "/teacher"
 
 
 @requires(Action.OPEN_CONSOLE, on_vm=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 
 from cyberlab.auth import totp
 from cyberlab.auth.admission import LATER
@@ -18,14 +19,15 @@ from cyberlab.handlers import challenges, outcomes, pending
 from cyberlab.handlers.base import BaseHandler, public
 from cyberlab.handlers.challenges import ADD, SIGN_IN
 from cyberlab.handlers.explanations import Explanation, Refusal
-from cyberlab.handlers.forms import Form, moment_text
+from cyberlab.handlers.forms import Form
 from cyberlab.handlers.paths import own_path
+from cyberlab.phrases import Phrase
 
 log = logging.getLogger(__name__)
 
-NO_PASSKEY = "The passkey was not accepted. Try again, or use a code."
-WRONG = "That was not right. A code is good once, and for a minute."
-EMPTY = "Please give the code."
+NO_PASSKEY = Phrase("The passkey was not accepted. Try again, or use a code.")
+WRONG = Phrase("That was not right. A code is good once, and for a minute.")
+EMPTY = Phrase("Please give the code.")
 
 
 class PendingHandler(BaseHandler):
@@ -96,7 +98,13 @@ class FactorHandler(PendingHandler):
         outcome = await self.complete(factor, remember=Form.sent(self).flag("remember"), attempt=attempt)
         if factor == RECOVERY:
             left = (await self.portal.database.run(factors.overview, outcome.user_id)).codes
-            self.notify(f"That recovery code is used up; you have {left} left. New ones: My account.")
+            self.notify(
+                Phrase(
+                    "That recovery code is used up; you have one left. New ones: My account.",
+                    "That recovery code is used up; you have %(count)d left. New ones: My account.",
+                    count=left,
+                )
+            )
         outcomes.follow(self, outcome, self.next)
 
     async def _too_fast(self, wait: float) -> None:
@@ -114,7 +122,7 @@ class FactorHandler(PendingHandler):
             methods=methods,
             question=question,
             challenge=challenge,
-            message=message,
+            message=self.translate(message),
             next=self.next,
             remember_days=self.remember_days,
         )
@@ -171,10 +179,10 @@ class EnrollingHandler(PendingHandler):
         return Actor(self.user_row.id, self.user_row.username, self.client_address)
 
     @property
-    def grace(self) -> str:
-        """Until when it may be put off, in words; empty if it may not."""
+    def grace(self) -> datetime | None:
+        """Until when it may be put off; None if it may not."""
         until = self.user_row.factor_grace_until
-        return moment_text(until) if until is not None and utcnow() < until else ""
+        return until if until is not None and utcnow() < until else None
 
     def ask_for_the_factor(self) -> None:
         """There is one after all."""
@@ -274,7 +282,7 @@ class EnrolPasskeyHandler(EnrollingHandler):
             "account/passkey.html",
             question=question,
             challenge=challenges.signed(self, question.challenge, self.user_row.id, ADD),
-            message=message,
+            message=self.translate(message),
             action="/auth/enrol/passkey",
             back="/auth/enrol",
             next=self.next,

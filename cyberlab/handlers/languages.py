@@ -28,8 +28,9 @@ def known(code: str | None) -> str | None:
 
 
 def translate(where: locale.Locale, text: str, plural: str | None = None, /, **values: Any) -> str:
-    """A text in a language, with its placeholders filled; a Phrase brings its own values."""
+    """A text in a language, with its placeholders filled; a Phrase brings its own values, and may be one."""
     if isinstance(text, Phrase):
         return translate(where, text.key, text.plural, **text.values)
     words = where.translate(text, plural, values["count"]) if plural is not None else where.translate(text)
-    return words % values if values else words
+    inner = {name: translate(where, value) if isinstance(value, Phrase) else value for name, value in values.items()}
+    return words % inner if inner else words

@@ -14,9 +14,10 @@ from cyberlab.handlers import outcomes
 from cyberlab.handlers.base import HOMES, BaseHandler, public, signed_in
 from cyberlab.handlers.forms import sentence
 from cyberlab.handlers.paths import own_path
+from cyberlab.phrases import Phrase
 from cyberlab.problems import SIGNED_OUT
 
-EMPTY = "Please give your user name and your password."
+EMPTY = Phrase("Please give your user name and your password.")
 
 
 @public
@@ -46,7 +47,7 @@ class SignInPage(BaseHandler):
             "login.html",
             next=next_,
             username=username[:NAME_LIMIT],
-            message=message,
+            message=self.translate(message),
             ways=[(way.name, way.label) for way in ways],
             form=form,
             more=not everything and any(_hidden(config, name) for name in config),
@@ -78,7 +79,7 @@ class LoginHandler(SignInPage):
         if not username or not password:
             return self.show(next_, username, EMPTY, 401)
         if passwords.too_long(password):
-            return self.show(next_, username, sentence(str(passwords.PasswordTooLong())), 401)
+            return self.show(next_, username, sentence(self.translate(passwords.TOO_LONG)), 401)
         outcome = await self.portal.logins.sign_in(
             username,
             password,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
 from tornado.web import UIModule
 
 from cyberlab.db.page import Page
+from cyberlab.handlers import moments
+from cyberlab.handlers.common import CommonHandler
 from cyberlab.handlers.forms import Form
 
 
@@ -33,6 +36,7 @@ class Field(UIModule):
     ) -> str:
         """``options`` makes it a choice; ``suggest``: where suggestions are asked for while typing."""
         error = form.errors.get(name, "")
+        now = form.now.get(name)
         described = [f"{name}-error"] * bool(error) + [f"{name}-hint"] * bool(hint)
         return self.render_string(
             "modules/field.html",
@@ -50,6 +54,26 @@ class Field(UIModule):
             error=error,
             described=" ".join(described),
             value="" if kind == "password" else form.values.get(name, ""),
+            now=now.replace("T", " ") if now and kind == "datetime-local" else now,
+        ).decode()
+
+
+class TextArea(UIModule):
+    """A labelled field of several lines."""
+
+    def render(self, form: Form, name: str, label: str, *, hint: str = "", rows: int = 6) -> str:
+        """As Field does."""
+        error = form.errors.get(name, "")
+        described = [f"{name}-error"] * bool(error) + [f"{name}-hint"] * bool(hint)
+        return self.render_string(
+            "modules/text_area.html",
+            name=name,
+            label=label,
+            hint=hint,
+            rows=rows,
+            error=error,
+            described=" ".join(described),
+            value=form.values.get(name, ""),
         ).decode()
 
 
@@ -81,8 +105,38 @@ class Pager(UIModule):
         return self.render_string("modules/pager.html", page=page, earlier=earlier, later=later).decode()
 
     def _link(self, number: int) -> str:
-        kept = [(name, value) for name in ("q", "role") if (value := self.handler.get_query_argument(name, ""))]
+        asked = self.request.query_arguments
+        kept = [(name, value) for name in asked for value in self.handler.get_query_arguments(name)]
+        kept = [(name, value) for name, value in kept if value and name != "page"]
         return f"{self.request.path}?{urlencode([*kept, ('page', number)])}"
+
+
+class Moment(UIModule):
+    """A time as the reader's clock shows it."""
+
+    def render(self, moment: datetime, words: str = "%(moment)s") -> str:
+        """``words``: what stands around it, translated already."""
+        assert isinstance(self.handler, CommonHandler)
+        before, _, after = words.partition("%(moment)s")
+        return self.render_string(
+            "modules/moment.html",
+            before=before,
+            after=after,
+            exact=moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            text=moments.text(self.handler.translate, moment, self.handler.zone),
+            zone=moments.offset(moment, self.handler.zone),
+        ).decode()
+
+
+class Script(UIModule):
+    """A script of ours, with what it and those that it imports say to people in the reader's language."""
+
+    def render(self, name: str) -> str:
+        """``name``: under static/."""
+        assert isinstance(self.handler, CommonHandler)
+        texts = self.handler.portal.assets.texts(name)
+        shown = {text: words for text in sorted(texts) if (words := self.handler.translate(text)) != text}
+        return self.render_string("modules/script.html", name=name, words=shown).decode()
 
 
 class MachineState(UIModule):
@@ -94,5 +148,15 @@ class MachineState(UIModule):
 
 
 MODULES: dict[str, type[UIModule]] = {
-    module.__name__: module for module in (Field, Flag, Problems, Pager, MachineState)
+    module.__name__: module
+    for module in (
+        Field,
+        TextArea,
+        Flag,
+        Problems,
+        Pager,
+        Moment,
+        Script,
+        MachineState,
+    )
 }

@@ -16,7 +16,8 @@ from cyberlab.console.registry import Registry
 from cyberlab.db.engine import Database
 from cyberlab.handlers.address import Network, networks
 from cyberlab.handlers.assets import Assets
-from cyberlab.handlers.errands import Errands
+from cyberlab.handlers.operations import Operations
+from cyberlab.handlers.snapshots import SnapshotLists
 from cyberlab.proxmox.cluster import Cluster
 from cyberlab.settings import ROOT, Settings
 
@@ -38,13 +39,16 @@ class Portal:
     gateway: Any = None
     backends: Backends = field(default_factory=Backends)
     assets: Assets = field(default_factory=lambda: Assets(ROOT / "static"))
-    errands: Errands = field(default_factory=Errands)
     proxies: tuple[Network, ...] = field(init=False)
     factors: Factors = field(init=False)
     passkeys: Passkeys = field(init=False)
+    operations: Operations = field(init=False)
+    snapshots: SnapshotLists = field(init=False)
 
     def __post_init__(self) -> None:
         """Parse the trusted proxies once; raises ValueError for a bad one."""
         object.__setattr__(self, "proxies", networks(self.config.trusted_proxies))
         object.__setattr__(self, "factors", Factors(self.database, self.auth_pool, Vault.of(self.config)))
         object.__setattr__(self, "passkeys", Passkeys(self.database, self.auth_pool, self.config.public_url))
+        object.__setattr__(self, "operations", Operations(self.database, self.clusters))
+        object.__setattr__(self, "snapshots", SnapshotLists(self.clusters))

@@ -16,6 +16,7 @@ from cyberlab.handlers.base import public
 from cyberlab.handlers.explanations import NO_SUCH_PAGE, Refusal
 from cyberlab.handlers.login import SignInPage
 from cyberlab.handlers.paths import own_path
+from cyberlab.phrases import Phrase
 
 COOKIE = "cyberlab-sso"
 LIFETIME = 600.0  # seconds for a sign-in at the other page
@@ -57,7 +58,7 @@ class _SsoHandler(SignInPage):
         if isinstance(error, BackendUnavailable):
             log.warning("%s is not reachable: %s", name, error.detail)
             await self.portal.database.run(audit.record, actor, "login.unavailable", "", f"{name}: {error.detail}")
-            message = f"{label} is not reachable just now. Please try again in a few minutes."
+            message = Phrase("%(name)s is not reachable just now. Please try again in a few minutes.", name=label)
             return self.show(None, message=message, status=503)
         detail = f"{name}: {error.code}: {error.detail}"
         log.info("sign-in refused: %s", detail)
@@ -155,9 +156,9 @@ class SsoLogoutHandler(_SsoHandler):
 
 def _words(code: str, label: str) -> str:
     if code == "state":
-        return "This sign-in was not begun in this browser, or it took too long. Please begin again."
+        return Phrase("This sign-in was not begun in this browser, or it took too long. Please begin again.")
     if code == "denied":
-        return f"The sign-in at {label} was cancelled or refused there."
+        return Phrase("The sign-in at %(name)s was cancelled or refused there.", name=label)
     if code == "untrusted-proxy":
-        return f"{label} works through the portal's own address only."
-    return f"What came back from {label} does not prove who you are. Please begin again."
+        return Phrase("%(name)s works through the portal's own address only.", name=label)
+    return Phrase("What came back from %(name)s does not prove who you are. Please begin again.", name=label)

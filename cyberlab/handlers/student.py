@@ -2,54 +2,59 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from datetime import datetime, timedelta
 
-from cyberlab.auth.access import Action
-from cyberlab.db import assignments
+from cyberlab.db import holdings
+from cyberlab.db.holdings import Holding
 from cyberlab.db.models import utcnow
-from cyberlab.handlers.base import BaseHandler, requires, signed_in
-from cyberlab.handlers.explanations import NO_CLUSTER, Refusal
-from cyberlab.handlers.machines import states
+from cyberlab.handlers import moments
+from cyberlab.handlers.base import BaseHandler, signed_in
+from cyberlab.handlers.machines import report, version
+
+
+class MyMachines(BaseHandler):
+    """A page about the machines that are assigned to whoever asks; teachers and admins may have some of their own."""
+
+    async def mine(self) -> list[Holding]:
+        """What they hold, and what they will."""
+        return await self.portal.database.run(holdings.of_user, self.user.user_id, utcnow())
+
+    @staticmethod
+    def version_of(rows: list[Holding]) -> str:
+        """What they are, in short."""
+        return version(
+            (row.vm.id, row.vm.reset_snapshot, row.starts_at, row.ends_at, row.can_power, row.can_reset) for row in rows
+        )
 
 
 @signed_in
-class StudentHandler(BaseHandler):
-    """The machines that are assigned to whoever asks; teachers and admins may have some of their own."""
+class StudentHandler(MyMachines):
+    """The cards."""
+
+    def until(self, ends_at: datetime) -> tuple[bool, str]:
+        """Whether a time that ends does so today, on the reader's clock, and the words around it."""
+        at = moments.local(ends_at, self.zone)
+        if (at - timedelta(minutes=1)).date() != moments.local(utcnow(), self.zone).date():
+            return False, self.translate("until %(moment)s")
+        if (at.hour, at.minute) == (0, 0):
+            return True, self.translate("Ends today at midnight")
+        return True, self.translate("Ends today: %(moment)s")
 
     async def get(self) -> None:
-        """Draw the cards at once; their states follow."""
-        mine = await self.portal.database.run(assignments.for_user, self.user.user_id, utcnow())
-        self.render("student.html", assignments=mine)
+        """Draw them at once; their states follow."""
+        rows = await self.mine()
+        self.render("student/machines.html", holdings=rows, version=self.version_of(rows))
 
 
 @signed_in
-class StudentStatesHandler(BaseHandler):
+class StudentStatesHandler(MyMachines):
     """The states of the same machines."""
 
     answers_json = True
 
     async def get(self) -> None:
-        """Answer ``{"machines": {id: {state, word, stale}}, "message": text or null}``."""
-        mine = await self.portal.database.run(assignments.for_user, self.user.user_id, utcnow())
-        found, messages = await states(self.portal, [row.vm for row in mine])
-        self.send_json(
-            {
-                "machines": {vm_id: asdict(state) for vm_id, state in found.items()},
-                "message": f"{'; '.join(messages)}. Consoles may not open." if messages else None,
-            }
-        )
-
-
-@requires(Action.POWER, on_vm=True)
-class StartHandler(BaseHandler):
-    """Switching a machine on."""
-
-    async def post(self, vm_id: str) -> None:
-        """Have it done and go back; the state on the page tells how it went."""
-        cluster = self.portal.clusters.get(self.vm.cluster)
-        if cluster is None:
-            raise Refusal(503, NO_CLUSTER, f"no cluster {self.vm.cluster}")
-        call = cluster.start(self.vm.node, self.vm.kind.value, self.vm.vmid)
-        self.portal.errands.begin(self.vm.id, call, f"start of {self.vm.label} for {self.user.username}")
-        self.notify(f"{self.vm.name or self.vm.vmid} is being started; that takes a moment.")
-        self.redirect("/student", status=303)
+        """Answer what report() says; ``version`` tells the page whether it still shows the right machines."""
+        rows = await self.mine()
+        begun = [row.vm for row in rows if row.starts_at is None]
+        answer = await report(self.portal, begun, self.translate, "Consoles may not open.")
+        self.send_json(answer | {"version": self.version_of(rows)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 from collections.abc import Awaitable, Callable
 
@@ -13,6 +14,7 @@ from cyberlab.console.client import ClientLink
 from cyberlab.console.registry import ConsoleRequest
 from cyberlab.db import vms
 from cyberlab.db.engine import Database
+from cyberlab.handlers import languages
 from cyberlab.handlers.base import BaseHandler, requires
 from cyberlab.handlers.console import check_openable, check_origin
 from cyberlab.handlers.explanations import SIGN_IN, Refusal
@@ -60,7 +62,8 @@ class ConsoleSocketHandler(BaseHandler, WebSocketHandler):
     def _taken(self, sock: socket.socket, leftover: bytes) -> None:
         portal, vm, user = self.portal, self.vm, self.user
         offered = [name.strip() for name in self.request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
-        client = ClientLink(events=EVENTS in offered, leftover=leftover)
+        translate = functools.partial(languages.translate, self.locale)  # holds the language, not the request
+        client = ClientLink(events=EVENTS in offered, leftover=leftover, translate=translate)
         request = ConsoleRequest(
             user_id=user.user_id,
             username=user.username,

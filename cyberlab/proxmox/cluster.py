@@ -60,16 +60,16 @@ class Cluster:
         self.settings = settings
         self.name = settings.cluster
         self._access = ClusterAccess(settings)
-        self.nodes = Nodes([Node(node.name, node.settings, self._access) for node in settings.nodes])
-        self._access.nodes = self.nodes
-        self.ssh = self.nodes.all[0].ssh  # of the first node, for `check`
-        self.api = Routed(settings, self.nodes)
+        self._nodes = Nodes([Node(node.name, node.settings, self._access) for node in settings.nodes])
+        self._access.nodes = self._nodes
+        self.ssh = self._nodes.all[0].ssh  # of the first node, for `check`
+        self.api = Routed(settings, self._nodes)
         self._tasks = Tasks(self.api)
         self._inventory = InventoryCache(self.api.resources)
 
     def health(self) -> list[NodeHealth]:
         """How each node that may be asked is: in reach or not, calls in work and in line."""
-        return self.nodes.health()
+        return self._nodes.health()
 
     # --- what there is
 
@@ -86,6 +86,15 @@ class Cluster:
         """The newest inventory that came, however old."""
         return self._inventory.last
 
+    @property
+    def problem(self) -> Problem | None:
+        """Why the newest call for an inventory gave none."""
+        return self._inventory.problem
+
+    async def nodes(self) -> dict[str, str]:
+        """The cluster's nodes and their status ("online" is the good one)."""
+        return await self.api.nodes()
+
     async def status(self, node: str, kind: str, vmid: int) -> VmStatus:
         """One guest's live state."""
         return await self.api.status(node, kind, vmid, timeout=_STATUS_SECONDS)
@@ -97,7 +106,7 @@ class Cluster:
 
     async def online_nodes(self) -> list[str]:
         """The names of the nodes that are up, as the cluster says."""
-        return [name for name, status in (await self.api.nodes()).items() if status == "online"]
+        return [name for name, status in (await self.nodes()).items() if status == "online"]
 
     async def explain(self, node: str, kind: str, vmid: int) -> Problem | None:
         """Why a console of this guest may have failed: gone, stopped, locked, its node offline; None: no idea.
@@ -250,7 +259,7 @@ class Cluster:
 
     async def tls(self, ticket: ConsoleTicket) -> Trust:
         """What to verify the console's connection against; the cluster's CA came with the ticket, over SSH."""
-        node = self.nodes.at(ticket.host)
+        node = self._nodes.at(ticket.host)
         if self.settings.source == "https":
             return await self._access.trust(node)
         return await self._access.trusts.get(node.settings, ticket.certificate, (ticket.node_host,))
@@ -261,7 +270,7 @@ class Cluster:
         self._inventory.close()
         self.api.close()
         self._access.close()
-        self.nodes.close()
+        self._nodes.close()
 
 
 def _task_kind(kind: str, action: str) -> str:

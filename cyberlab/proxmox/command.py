@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import paramiko
@@ -62,6 +63,65 @@ def execute(transport: paramiko.Transport, command: str, until: float) -> Comman
     finally:
         with contextlib.suppress(Exception):
             channel.close()
+
+
+class LastingCommand:
+    """A command that stays, spoken with through its stdin and stdout; every method but ``closed`` blocks."""
+
+    def __init__(self, channel: paramiko.Channel, release: Callable[[], None]) -> None:
+        """``release``: gives the channel's place on its connection back."""
+        self._channel = channel
+        self._release = release
+        self._closing = threading.Lock()
+        self.closed = False
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection that carries it lives."""
+        transport = self._channel.get_transport()
+        return transport is not None and transport.is_active()
+
+    def send(self, data: bytes, timeout: float) -> None:
+        """Write to its stdin within ``timeout`` seconds; raise OSError."""
+        self._channel.settimeout(timeout)
+        self._channel.sendall(data)
+
+    def receive(self) -> bytes:
+        """The next bytes of its stdout, b"" at the end; waits for them without a deadline, until close()."""
+        while True:
+            try:
+                # The deadline is the sender's, who shares the setting: this one goes on waiting.
+                return self._channel.recv(_CHUNK)
+            except TimeoutError:
+                continue
+
+    def complaint(self) -> str:
+        """What it has written to stderr, the beginning of it."""
+        channel = self._channel
+        return channel.recv_stderr(_CHUNK).decode(errors="replace") if channel.recv_stderr_ready() else ""
+
+    def close(self) -> None:
+        """End its stdin, and its place."""
+        with self._closing:
+            if self.closed:
+                return
+            self.closed = True
+        with contextlib.suppress(Exception):
+            self._channel.close()
+        self._release()
+
+
+def begin(transport: paramiko.Transport, command: str, until: float) -> paramiko.Channel:
+    """Start a command that stays; raise DeadTransport, ChannelRefused, Abandoned, Problem."""
+    channel = _open(transport, until)
+    try:
+        channel.exec_command(command)
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        channel.close()
+        if _dead(transport):
+            raise DeadTransport(str(error), sent=True) from None
+        raise Problem(problems.PVESH_FAILED, f"sshd did not run the command: {error}") from None
+    return channel
 
 
 def _open(transport: paramiko.Transport, until: float) -> paramiko.Channel:

@@ -7,8 +7,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from cyberlab.problems import Problem
 from cyberlab.proxmox.answers import Resource
 from cyberlab.proxmox.flight import Flight
+
+_LONGEST_BACK_OFF = 15.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +30,31 @@ class InventoryCache:
         self._fetch = fetch
         self._asked_at = float("-inf")
         self._flight: Flight[Inventory] = Flight()
+        self._failures = 0
+        self._again_at = float("-inf")
         self.last: Inventory | None = None
+        self.problem: Problem | None = None  # why the newest call gave none
 
     async def get(self, max_age: float) -> Inventory:
         """An inventory not older than ``max_age`` seconds; whatever ``fetch`` raises, and then ``last`` stays."""
-        if self.last is not None and time.monotonic() - self._asked_at <= max_age:
+        now = time.monotonic()
+        if self.last is not None and now - self._asked_at <= max_age:
             return self.last
+        # A cluster that is down is not asked for every page anew; who wants to know now (max_age 0), does.
+        if max_age > 0 and self.problem is not None and now < self._again_at:
+            raise Problem(self.problem.code, self.problem.detail)
         return await self._flight.join(self._renew)
 
     async def _renew(self) -> Inventory:
         asked_at, as_of = time.monotonic(), datetime.now(UTC)
-        rows = await self._fetch()
+        try:
+            rows = await self._fetch()
+        except Problem as problem:
+            self.problem = problem
+            self._again_at = time.monotonic() + min(2.0**self._failures, _LONGEST_BACK_OFF)
+            self._failures = min(self._failures + 1, 10)
+            raise
+        self.problem, self._failures = None, 0
         self.last = Inventory(as_of, {row.vmid: row for row in rows})
         self._asked_at = asked_at
         return self.last

@@ -20,7 +20,15 @@ import paramiko
 from cyberlab import problems
 from cyberlab.blocking import BlockingPool, PoolBusy
 from cyberlab.problems import Problem
-from cyberlab.proxmox.command import Abandoned, ChannelRefused, CommandResult, DeadTransport, execute
+from cyberlab.proxmox.command import (
+    Abandoned,
+    ChannelRefused,
+    CommandResult,
+    DeadTransport,
+    LastingCommand,
+    begin,
+    execute,
+)
 from cyberlab.proxmox.dial import connect, end
 from cyberlab.proxmox.places import Places
 from cyberlab.proxmox.trouble import Unreachable
@@ -140,6 +148,31 @@ class SshPool:
             call.cut()
             raise _late(_CONNECT_SECONDS) from None
 
+    async def begin(self, command: str, *, timeout: float) -> LastingCommand:
+        """Start a command that stays; its channel counts until it is closed. ``timeout``: seconds. Raises Problem."""
+        call = _Call(command, time.monotonic() + timeout, False)
+        begun: list[LastingCommand] = []
+        given_up = threading.Event()
+
+        def work() -> LastingCommand:
+            begun.append(self._begin(call))
+            if given_up.is_set():  # nobody is left who would close it
+                begun[0].close()
+            return begun[0]
+
+        try:
+            return await self._pool.run(timeout + _GRACE, work)
+        except BaseException as error:
+            given_up.set()
+            for lasting in begun:
+                lasting.close()
+            if isinstance(error, PoolBusy):
+                raise Problem(problems.SSH_BUSY, "the pool's queue is full") from None
+            if isinstance(error, TimeoutError):
+                call.cut()
+                raise _late(timeout) from None
+            raise
+
     def close(self) -> None:
         """Close the connections, which ends the commands, then the threads (blocking; called from the loop)."""
         self._places.close()
@@ -182,6 +215,28 @@ class SshPool:
                         ) from None
                     retried = True
 
+    def _begin(self, call: _Call) -> LastingCommand:
+        connection = call.connection = self._take(call.until)
+        try:
+            channel = begin(connection.transport, call.command, call.until)
+        except BaseException as error:
+            self._release(connection)
+            if isinstance(error, DeadTransport | ChannelRefused | Abandoned):
+                raise Problem(problems.SSH_REFUSED, f"no channel that stays: {error}") from None
+            raise
+        finally:
+            call.connection = None
+        return LastingCommand(channel, lambda: self._release(connection))
+
+    def _release(self, connection: _Connection) -> None:
+        """A channel has ended."""
+        with self._changed:
+            connection.channels -= 1
+            self._changed.notify_all()
+            last = connection.channels == 0 and not connection.usable
+        if last:
+            connection.transport.close()
+
     @contextmanager
     def _channel(self, call: _Call) -> Iterator[_Connection]:
         """Room for a channel on a live connection; waits for it until the deadline."""
@@ -190,12 +245,7 @@ class SshPool:
             yield connection
         finally:
             call.connection = None
-            with self._changed:
-                connection.channels -= 1
-                self._changed.notify_all()
-                last = connection.channels == 0 and not connection.usable
-            if last:
-                connection.transport.close()
+            self._release(connection)
 
     def _take(self, until: float) -> _Connection:
         with self._changed:

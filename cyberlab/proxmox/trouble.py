@@ -16,6 +16,8 @@ _MEANINGS: tuple[tuple[str, str], ...] = (
     ("is locked (", problems.VM_LOCKED),
     ("can't lock file", problems.VM_LOCKED),
     ("not running", problems.VM_STOPPED),
+    ("snapshot '", problems.SNAPSHOT_GONE),  # "snapshot 'x' does not exist", a task's end
+    ("powerdown failed", problems.SHUTDOWN_IGNORED),
     ("no quorum", problems.NODE_OFFLINE),
     ("hostname lookup", problems.NODE_OFFLINE),
     ("ssh: connect to host", problems.NODE_OFFLINE),  # from there to the VM's node

@@ -9,9 +9,11 @@ import re
 import socket
 import ssl
 from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any
 
 from cyberlab.simulator.callers import Callers
 from cyberlab.simulator.certificates import Certificates
+from cyberlab.simulator.cpu import Cpu
 from cyberlab.simulator.guest import CHUNK, CLOSE_TIMEOUT, Streams, hang_up
 from cyberlab.simulator.http import HttpError, Request, Unanswered, read_request, response
 from cyberlab.simulator.listener import Listener
@@ -39,11 +41,13 @@ class Api:
     def __init__(
         self,
         state: ClusterState,
+        here: str,
         options: Options,
         tickets: Tickets,
         ports: Consoles,
         certificates: Certificates,
         routes: Sequence[Route],
+        cpu: Cpu,
     ) -> None:
         self._state = state
         self._options = options
@@ -53,30 +57,46 @@ class Api:
         self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
         self._tls.load_cert_chain(certificates.node_file, certificates.node_key_file)
         self._callers = Callers(state, tickets)
-        self._rest = Rest(state, options, routes)
-        self._listener = Listener("pveproxy", 512, self._accepted)
+        self._rest = Rest(state, here, options, routes, cpu)
+        self.listener = Listener("pveproxy", 512, self._accepted)
         self._connections: set[asyncio.Task[None]] = set()
+        self._idle: set[asyncio.Task[Any]] = set()
         self.consoles: set[Relay] = set()
 
     @property
     def port(self) -> int:
         """Where it listens."""
-        return self._listener.port
+        return self.listener.port
 
-    async def start(self, port: int = 0) -> None:
-        """Listen on 127.0.0.1; 0 takes a free port."""
-        await self._listener.start(port=port)
+    async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        """Listen; 0 takes a free port."""
+        await self.listener.start(host, port)
 
     async def close(self) -> None:
         """Drop every connection and stop listening."""
-        await self._listener.close()
+        await self.listener.close()
         await self._drop_all()
+
+    async def restart(self) -> None:
+        """``systemctl restart pveproxy``: every connection ends, consoles too; then it listens again."""
+        await self.close()
+        await self.listener.reopen()
+
+    def reload(self) -> None:
+        """``systemctl reload pveproxy``: connections that wait for a request end, consoles live on."""
+        for task in self._idle:
+            task.cancel()
 
     async def _drop_all(self) -> None:
         tasks = [task for task in self._connections if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def end_consoles(self, vmid: int) -> None:
+        """End the consoles of a machine that leaves this node."""
+        for relay in [relay for relay in self.consoles if relay.vmid == vmid]:
+            relay.end()
 
     @property
     def connections(self) -> int:
@@ -132,9 +152,15 @@ class Api:
             await writer.drain()
 
     async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
         while True:
-            async with asyncio.timeout(self._options.patience):
-                request = await read_request(reader)
+            self._idle.add(task)
+            try:
+                async with asyncio.timeout(self._options.patience):
+                    request = await read_request(reader)
+            finally:
+                self._idle.discard(task)
             if request is None:
                 return
             try:
@@ -147,7 +173,7 @@ class Api:
                     await asyncio.sleep(self._options.refusal_delay)
                 failure = {"data": None} | ({"errors": dict(error.errors)} if error.errors else {})
                 body = json.dumps(failure, separators=(",", ":")).encode() if error.body else None
-                writer.write(response(error.status, error.reason, body, keep=error.body))
+                writer.write(response(error.status, error.reason, body, keep=error.body, now=self._tickets.clock()))
                 if not error.body:
                     await writer.drain()
                     return
@@ -160,20 +186,24 @@ class Api:
     async def _handle(self, request: Request, writer: asyncio.StreamWriter) -> Slot | None:
         """Answer a request, or return the console that it opened."""
         if request.path == f"{API}/access/ticket" and request.method == "POST":
-            writer.write(_json(self._callers.sign_in(request.form())))
+            writer.write(self._json(self._callers.sign_in(request.form())))
             return None
         if not request.path.startswith("/api2/"):
             raise HttpError(501, f"Method '{request.method} {request.path}' not implemented", body=False)
         userid = self._callers.authenticate(request)
         match = _WEBSOCKET.fullmatch(request.path)
         if match is None or request.method != "GET":
-            writer.write(_json(await self._rest.answer(request, userid)))
+            writer.write(self._json(await self._rest.answer(request, userid)))
             return None
         port = self._vncwebsocket(userid, match[1], match[2], int(match[3]), request.query)
         if request.headers.get("upgrade", "").lower() != "websocket":
-            writer.write(_json({"port": str(port)}))
+            writer.write(self._json({"port": str(port)}))
             return None
         return await self._upgrade(request.headers, port, writer)
+
+    def _json(self, data: object) -> bytes:
+        body = json.dumps({"data": data}, separators=(",", ":")).encode()
+        return response(200, "OK", body, keep=True, now=self._tickets.clock())
 
     def _vncwebsocket(self, userid: str, node: str, kind: str, vmid: int, query: Mapping[str, str]) -> int:
         """GET vncwebsocket: permission, parameters, ticket, configuration, in this order. Returns the port."""
@@ -221,7 +251,7 @@ class Api:
                 status = "Failed to run vncproxy."
                 await asyncio.sleep(self._options.stopped_close)
                 return
-            relay = Relay(client, guest, self._options, terminal=not slot.password)
+            relay = Relay(client, guest, self._options, vmid=slot.vm.vmid, terminal=not slot.password)
             self.consoles.add(relay)
             try:
                 await relay.run()
@@ -272,7 +302,3 @@ async def _streams(connection: socket.socket, tls: ssl.SSLContext | None) -> Str
     limits = {"ssl_handshake_timeout": 10.0, "ssl_shutdown_timeout": CLOSE_TIMEOUT} if tls else {}
     transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection, ssl=tls, **limits)
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
-
-
-def _json(data: object) -> bytes:
-    return response(200, "OK", json.dumps({"data": data}, separators=(",", ":")).encode(), keep=True)

@@ -34,14 +34,19 @@ class Calls:
     def __init__(
         self,
         state: ClusterState,
+        here: str,
         options: Options,
         tasks: Tasks,
         tickets: Tickets,
         consoles: Consoles,
         power: Power,
         certificates: Certificates,
+        peers: Mapping[str, Certificates],
     ) -> None:
+        """``here``: the node that answers, whose ``certificates`` these are; ``peers``: all nodes' by name."""
         self._state = state
+        self._here = here
+        self._peers = peers
         self._options = options
         self._tasks = tasks
         self._tickets = tickets
@@ -69,6 +74,8 @@ class Calls:
         return [
             Route("get", "/version", self._version),
             Route("get", "/nodes", self._nodes),
+            Route("get", "/cluster/status", self._cluster_status, permission=("/", "Sys.Audit")),
+            Route("get", "/nodes/{node}/time", self._time, permission=("/nodes/{node}", "Sys.Audit")),
             Route("get", "/cluster/resources", self._resource_list, {"type": Parameter()}),
             Route("get", _GUEST + "/status/current", self._current, permission=audit),
             Route("get", _GUEST + "/config", self._config, {"current": _BOOLEAN}, permission=audit),
@@ -111,7 +118,7 @@ class Calls:
         rows = []
         for node in self._state.nodes.values():
             row: dict[str, object] = {"id": f"node/{node.name}", "node": node.name, "type": "node", "status": "unknown"}
-            row["ssl_fingerprint"] = self._certificates.fingerprint
+            row["ssl_fingerprint"] = self._peers.get(node.name, self._certificates).fingerprint
             if not node.online:
                 row["status"] = "offline"
             elif node.known:
@@ -119,6 +126,23 @@ class Calls:
                 row |= {"mem": 8192 * MIB, "maxmem": 65_536 * MIB, "disk": 12_288 * MIB, "maxdisk": 98_304 * MIB}
             rows.append(row)
         return rows
+
+    async def _cluster_status(self, _: Call) -> object:
+        """PVE/API2/Cluster.pm get_status: the cluster, then its nodes with their addresses."""
+        nodes = list(self._state.nodes.values())
+        online = sum(node.online for node in nodes)
+        cluster: dict[str, object] = {"id": "cluster", "name": self._state.name, "type": "cluster", "version": 3}
+        rows = [cluster | {"nodes": len(nodes), "quorate": int(2 * online > len(nodes))}]
+        for number, node in enumerate(nodes, 1):
+            row: dict[str, object] = {"id": f"node/{node.name}", "name": node.name, "type": "node", "level": ""}
+            row |= {"ip": node.address, "nodeid": number, "online": int(node.online)}
+            rows.append(row | {"local": int(node.name == self._here)})
+        return rows
+
+    async def _time(self, call: Call) -> object:
+        node = self._state.nodes[self._here if call.node == "localhost" else call.node]
+        now = int(time.time() + node.skew)
+        return {"time": now, "localtime": now, "timezone": "UTC"}
 
     async def _resource_list(self, call: Call) -> object:
         now = time.monotonic()
@@ -259,8 +283,11 @@ class Calls:
             raise Refusal(f"Permission check failed ({path}, Sys.Audit)", forbidden=True)
         return task
 
-    async def _certificate_info(self, _: Call) -> object:
-        return self._certificates.describe()
+    async def _certificate_info(self, call: Call) -> object:
+        if call.node == "localhost":
+            # The node's own files are looked for under the name in the path (PVE/API2/Certificates.pm, info).
+            return self._certificates.describe()[:1]
+        return self._peers.get(call.node, self._certificates).describe()
 
     async def _users(self, call: Call) -> object:
         everybody = self._state.may(call.user, "/access", "Sys.Audit")

@@ -8,9 +8,11 @@ from __future__ import annotations
 import datetime as dt
 import ipaddress
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -18,8 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cyberlab.simulator.tickets import new_key
 
 Key = rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
-DNS_NAMES = ("localhost", "pve1")
-ADDRESSES = ("127.0.0.1", "::1", "192.0.2.2")
+LOOPBACK = ("127.0.0.1", "::1")
 
 
 def write_private(path: Path, content: bytes) -> None:
@@ -62,13 +63,15 @@ def _pem(key: Key, form: serialization.PrivateFormat) -> bytes:
 
 
 class Certificates:
-    """The cluster's CA and the node's certificate, in ``folder``."""
+    """The cluster's CA and one node's certificate."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, node: str, addresses: Sequence[str], own: Path) -> None:
+        """``folder``: the cluster's; ``own``: where the node's is kept."""
+        own.mkdir(parents=True, exist_ok=True)
         self.ca_file = folder / "pve-root-ca.pem"
-        self.node_file = folder / "pve-ssl.pem"
-        self.node_key_file = folder / "pve-ssl.key"
-        self._make(folder)
+        self.node_file = own / "pve-ssl.pem"
+        self.node_key_file = own / "pve-ssl.key"
+        self._make(folder, node, (*LOOPBACK, *(address for address in addresses if address not in LOOPBACK)))
         self.ca_pem = self.ca_file.read_text()
         self._ca = x509.load_pem_x509_certificate(self.ca_file.read_bytes())
         self._node = x509.load_pem_x509_certificate(self.node_file.read_bytes())
@@ -78,21 +81,41 @@ class Certificates:
         """SHA-256 of the node's certificate, in colons."""
         return self._node.fingerprint(hashes.SHA256()).hex(":").upper()
 
-    def _make(self, folder: Path) -> None:
+    def _make(self, folder: Path, name: str, addresses: Sequence[str]) -> None:
         now = dt.datetime.now(dt.UTC)
-        if self.ca_file.exists() and self.node_file.exists() and self.node_key_file.exists():
-            node = x509.load_pem_x509_certificate(self.node_file.read_bytes())
-            if node.not_valid_after_utc > now + dt.timedelta(days=1):
-                return
+        ca = self._kept(self.ca_file, now)
+        node = self._kept(self.node_file, now) if ca is not None and self.node_key_file.exists() else None
+        if ca is not None and node is not None and _fits(node, ca, name, addresses):
+            return
         ca_key, node_key = rsa_key(folder / "pve-root-ca.key"), rsa_key(self.node_key_file)
-        ca = _ca_certificate(ca_key, now)
-        node = _node_certificate(node_key, ca_key, ca, now)
-        write_private(self.ca_file, ca.public_bytes(serialization.Encoding.PEM))
+        if ca is None:
+            ca = _ca_certificate(ca_key, now)
+            write_private(self.ca_file, ca.public_bytes(serialization.Encoding.PEM))
+        node = _node_certificate(node_key, ca_key, ca, now, name, addresses)
         write_private(self.node_file, node.public_bytes(serialization.Encoding.PEM))
+
+    @staticmethod
+    def _kept(path: Path, now: dt.datetime) -> x509.Certificate | None:
+        """The certificate in that file if it holds for another day."""
+        if not path.exists():
+            return None
+        found = x509.load_pem_x509_certificate(path.read_bytes())
+        return found if found.not_valid_after_utc > now + dt.timedelta(days=1) else None
 
     def describe(self) -> list[dict[str, object]]:
         """What /nodes/N/certificates/info answers."""
         return [_facts("pve-root-ca.pem", self._ca), _facts("pve-ssl.pem", self._node)]
+
+
+def _fits(node: x509.Certificate, ca: x509.Certificate, name: str, addresses: Sequence[str]) -> bool:
+    """Whether a kept certificate is this node's, by this CA."""
+    try:
+        node.verify_directly_issued_by(ca)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    names = node.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    known = {str(address) for address in names.get_values_for_type(x509.IPAddress)}
+    return name in names.get_values_for_type(x509.DNSName) and known == set(addresses)
 
 
 def _ca_certificate(key: rsa.RSAPrivateKey, now: dt.datetime) -> x509.Certificate:
@@ -113,15 +136,20 @@ def _ca_certificate(key: rsa.RSAPrivateKey, now: dt.datetime) -> x509.Certificat
 
 
 def _node_certificate(
-    key: rsa.RSAPrivateKey, ca_key: rsa.RSAPrivateKey, ca: x509.Certificate, now: dt.datetime
+    key: rsa.RSAPrivateKey,
+    ca_key: rsa.RSAPrivateKey,
+    ca: x509.Certificate,
+    now: dt.datetime,
+    node: str,
+    addresses: Sequence[str],
 ) -> x509.Certificate:
     name = _name(
         (NameOID.ORGANIZATIONAL_UNIT_NAME, "PVE Cluster Node"),
         (NameOID.ORGANIZATION_NAME, "Proxmox Virtual Environment"),
-        (NameOID.COMMON_NAME, "pve1"),
+        (NameOID.COMMON_NAME, node),
     )
-    names: list[x509.GeneralName] = [x509.IPAddress(ipaddress.ip_address(address)) for address in ADDRESSES]
-    names += [x509.DNSName(host) for host in DNS_NAMES]
+    names: list[x509.GeneralName] = [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
+    names += [x509.DNSName("localhost"), x509.DNSName(node)]
     return (
         _builder(name, ca.subject, key, now, 730)
         .add_extension(x509.BasicConstraints(False, None), False)

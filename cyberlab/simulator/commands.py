@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
+from cyberlab.simulator.cpu import Cpu
 from cyberlab.simulator.options import Options
 from cyberlab.simulator.pvesh import Outcome, Pvesh
-from cyberlab.simulator.state import ClusterState
 from cyberlab.simulator.tickets import Tickets
 
+MODULES = Path(__file__).with_name("perl")
+PERL = "/usr/bin/perl"
+MARK = "PVE::CLI::pvesh"
 # The one-liners of libpve-access-control that mint tickets without a password; root may read authkey.key.
 _SETUP = r"PVE::RPCEnvironment->setup_default_cli_env\(\);"
 _USER = r"q\((?P<user>[^()\s@]+@[^()\s@]+)\)"
@@ -21,11 +26,21 @@ _VNC = re.compile(
 )
 
 
+class Lasting(NamedTuple):
+    """A process that stays while its client does."""
+
+    argv: list[str]
+    environment: dict[str, str]
+
+
 class Commands:
     """Runs argument lists; owns what runs detached."""
 
-    def __init__(self, state: ClusterState, options: Options, tickets: Tickets, pvesh: Pvesh) -> None:
-        self._state = state
+    def __init__(self, here: str, options: Options, tickets: Tickets, pvesh: Pvesh, cpu: Cpu, socket: Path) -> None:
+        """``here``: the node that they run on; ``socket``: where its processes ask it."""
+        self._here = here
+        self._cpu = cpu
+        self._socket = socket
         self._options = options
         self._tickets = tickets
         self._pvesh = pvesh
@@ -35,20 +50,46 @@ class Commands:
         """Run a program to its end; ``gone`` tells whether its output still has a reader. Never raises."""
         program, args = (words[0], list(words[1:])) if words else ("", [])
         name = program.removeprefix("/usr/bin/")
+        await self._cpu.powered.wait()
         if name == "pvesh":
-            return await self._pvesh.run(args, gone)
+            return await self._pvesh_run(args, gone)
         if name == "perl":
+            await self._cpu.work("perl", self._options.mint_cpu)
             return self._perl(args)
         if name == "setsid" and args[:2] == ["-f", "pvesh"]:
-            task = asyncio.create_task(self._pvesh.run(args[2:]), name="detached pvesh")
+            task = asyncio.create_task(self._pvesh_run(args[2:]), name="detached pvesh")
             self._detached.add(task)
             task.add_done_callback(self._detached.discard)
             return Outcome(0, "", "")
         if name == "hostname":
-            return Outcome(0, f"{self._state.here}\n", "")
+            return Outcome(0, f"{self._here}\n", "")
         if name == "true":
             return Outcome(0, "", "")
+        if name == "date" and args == ["+%s.%N"]:
+            now = self._tickets.clock()
+            return Outcome(0, f"{now:.9f}\n", "")
         return Outcome(127, "", f"bash: line 1: {program}: command not found\n")
+
+    async def _pvesh_run(self, args: Sequence[str], gone: Callable[[], bool] = lambda: False) -> Outcome:
+        """Loading all of PVE::API2 is the most of what a call costs."""
+        await self._cpu.work("pvesh", self._options.call_cpu)
+        return await self._pvesh.run(args, gone)
+
+    async def run_warm(self, words: Sequence[str], gone: Callable[[], bool]) -> Outcome:
+        """What the modules in ``perl/`` ask for: that loading takes its time, or a call without it. Never raises."""
+        await self._cpu.powered.wait()
+        if words[:1] == ["load"]:
+            await self._cpu.work("loading warm pvesh", self._options.warm_load)
+            return Outcome(0, "", "")
+        await self._cpu.work("warm pvesh", self._options.warm_cpu)
+        return await self._pvesh.run(words[1:], gone, warm=True)
+
+    def lasting(self, words: Sequence[str]) -> Lasting | None:
+        """How a perl program that runs pvesh is run: as a real process, whose modules ask this node."""
+        if words[0].removeprefix("/usr/bin/") != "perl" or words[1:2] != ["-e"] or MARK not in "".join(words[2:3]):
+            return None
+        modules = {"PERL5LIB": str(MODULES)} if self._options.warm else {}
+        return Lasting([PERL, *words[1:]], {"PATH": "/usr/bin:/bin", "CYBERLAB_NODE": str(self._socket), **modules})
 
     def _perl(self, args: Sequence[str]) -> Outcome:
         if len(args) == 3 and args[:2] == ["-MPVE::RPCEnvironment", "-e"]:

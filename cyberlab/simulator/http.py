@@ -79,14 +79,20 @@ async def read_request(reader: asyncio.StreamReader) -> Request | None:
 
 
 def response(
-    status: int, reason: str, body: bytes | None, *, keep: bool, extra: Mapping[str, str] | None = None
+    status: int,
+    reason: str,
+    body: bytes | None,
+    *,
+    keep: bool,
+    extra: Mapping[str, str] | None = None,
+    now: float | None = None,
 ) -> bytes:
-    """A whole response; ``keep``: the connection stays open behind it."""
+    """A whole response; ``keep``: the connection stays open behind it; ``now``: the node's time, for its date."""
     lines = [
         f"HTTP/1.1 {status} {reason}",
         "Cache-Control: max-age=0",
         f"Connection: {'Keep-Alive' if keep else 'close'}",
-        f"Date: {formatdate(usegmt=True)}",
+        f"Date: {formatdate(now, usegmt=True)}",
         "Pragma: no-cache",
         "Server: pve-api-daemon/3.0",
         f"Content-Length: {len(body or b'')}",

@@ -17,6 +17,7 @@ class Listener:
         self._accepted = accepted
         self._socket: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
+        self._fillers: list[socket.socket] = []
         self.host = ""
         self.port = 0
 
@@ -27,14 +28,47 @@ class Listener:
         self.host, self.port = host, self._socket.getsockname()[1]
         self._accepting = asyncio.create_task(self._accept(self._socket), name=self._name)
 
+    async def reopen(self) -> None:
+        """Listen again after close(), on the same address and port. Raises OSError."""
+        await self.start(self.host, self.port)
+
     async def close(self) -> None:
         """Stop listening; connections live on."""
         accepting, self._accepting = self._accepting, None
-        if accepting is not None and self._socket is not None:
+        if accepting is not None:
             accepting.cancel()
             await asyncio.gather(accepting, return_exceptions=True)
+        for filler in self._fillers:
+            filler.close()
+        self._fillers.clear()
+        if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+    def stall(self) -> None:
+        """Behave as a host without power: whoever connects waits until the kernel gives up."""
+        if self._socket is None or self._fillers:
+            return
+        if self._accepting is not None:
+            self._accepting.cancel()
+            self._accepting = None
+        # Linux drops a SYN for which the queue has no room: room for one, and that one is taken.
+        self._socket.listen(0)
+        for _ in range(2):
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex((self.host, self.port))
+            self._fillers.append(filler)
+
+    def resume(self) -> None:
+        """Accept again."""
+        if self._socket is None or not self._fillers:
+            return
+        for filler in self._fillers:
+            filler.close()
+        self._fillers.clear()
+        self._socket.listen(self._backlog)
+        self._accepting = asyncio.create_task(self._accept(self._socket), name=self._name)
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()

@@ -5,20 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import json
 import logging
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 from cyberlab.simulator import guest_qemu
 from cyberlab.simulator.api import Api
-from cyberlab.simulator.calls import Calls
 from cyberlab.simulator.certificates import Certificates, ed25519_key, public_line, rsa_key
 from cyberlab.simulator.commands import Commands
 from cyberlab.simulator.guest import Guest
 from cyberlab.simulator.guest_drawn import DrawnGuest
 from cyberlab.simulator.guest_qemu import QemuGuest
+from cyberlab.simulator.member import Member, Shared
 from cyberlab.simulator.options import Options
 from cyberlab.simulator.power import Power
 from cyberlab.simulator.pvesh import Pvesh
@@ -28,7 +30,7 @@ from cyberlab.simulator.sshd import USER, Sshd
 from cyberlab.simulator.state import ClusterState, Vm, demo_cluster
 from cyberlab.simulator.tasks import Tasks
 from cyberlab.simulator.termproxy import Terminals
-from cyberlab.simulator.tickets import Tickets
+from cyberlab.simulator.tickets import KeyRing, Tickets
 from cyberlab.simulator.vncproxy import Consoles
 
 # sun_path holds 108 bytes; the longest name in the folder takes 12 of them.
@@ -42,19 +44,12 @@ class StateInUse(Exception):
     """Another simulator runs on this state directory."""
 
 
-class Service(Protocol):
-    """A part of the node that must be closed."""
-
-    async def close(self) -> None:
-        """End everything it started."""
-        ...
-
-
 class SimulatedCluster:
-    """A Proxmox cluster on 127.0.0.1, seen from its node pve1.
+    """A Proxmox cluster on loopback. One of its nodes can be reached, at 127.0.0.1, unless ``addresses`` names several.
 
     ``state_dir`` keeps keys and certificates from one start to the next. ``qemu``: None uses QEMU where it is
-    installed. A port of 0 takes a free one. ``state`` and ``options`` may be changed while it runs.
+    installed. A port of 0 takes a free one. ``addresses``: of nodes by name, each of its own (127.0.0.11 and so on),
+    since all listen on the same two ports. ``state`` and ``options`` may be changed while it runs.
     """
 
     def __init__(
@@ -66,6 +61,7 @@ class SimulatedCluster:
         api_port: int = 0,
         state: ClusterState | None = None,
         options: Options | None = None,
+        addresses: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = state_dir
         self.state = state or demo_cluster()
@@ -73,14 +69,16 @@ class SimulatedCluster:
         self.qemu = guest_qemu.available() if qemu is None else qemu
         self.guests: dict[int, Guest] = {}
         self.tasks = Tasks()
+        self.power = Power(self.options, self.tasks, self.guests, self._hang_up)
+        self.members: dict[str, Member] = {}
+        self._addresses = dict(addresses or {self.state.here: "127.0.0.1"})
         self._ports = ssh_port, api_port
         self._starting: set[asyncio.Task[None]] = set()
-        self._services: list[Service] = []
         self._lock: IO[bytes] | None = None
         self._run_folder: Path | None = None
 
     async def start(self) -> None:
-        """Listen on both ports; the guests that run boot meanwhile.
+        """Listen on all ports; the guests that run boot meanwhile.
 
         Raises StateInUse when another simulator has the directory, OSError when a port is taken.
         """
@@ -94,31 +92,71 @@ class SimulatedCluster:
 
     async def _start(self) -> None:
         self._run_folder = self._make_run_folder()
-        certificates = Certificates(self.folder)
-        self.tickets = Tickets(rsa_key(self.folder / "authkey.key"))
-        host_key = ed25519_key(self.folder / "ssh_host_ed25519_key")
-        client_key = ed25519_key(self.key_path)
-        (self.folder / "authorized_keys").write_text(public_line(client_key) + "\n")
-        self.terminals = Terminals(self.state, self.options, self.tickets)
-        self.consoles = Consoles(self.state, self.options, self.tasks, self.guests, self.terminals)
-        self.power = Power(self.options, self.tasks, self.guests, self.terminals.hang_up)
-        calls = Calls(self.state, self.options, self.tasks, self.tickets, self.consoles, self.power, certificates)
-        routes = calls.routes()
-        self.pvesh = Pvesh(self.state, self.options, routes)
-        self.commands = Commands(self.state, self.options, self.tickets, self.pvesh)
-        self.sshd = Sshd(self.folder / "ssh_host_ed25519_key", self.key_path, self.commands, self.options)
-        self.api = Api(self.state, self.options, self.tickets, self.consoles, certificates, routes)
-        self.remote = Remote(self._run_folder / "node.sock", self.bin_folder, self.commands)
-        self._services = [
-            self.sshd, self.api, self.remote, self.commands, self.power, self.consoles, self.terminals
-        ]  # fmt: skip
+        ring = KeyRing(rsa_key(self.folder / "authkey.key"))
+        (self.folder / "authorized_keys").write_text(public_line(ed25519_key(self.key_path)) + "\n")
+        shared = Shared(self.state, self.options, self.tasks, self.guests, self.power, ring, self.key_path)
+        for number, (name, host) in enumerate(self._addresses.items(), 1):
+            first = number == 1
+            own = self.folder if first else self.folder / "nodes" / name
+            node = self.state.nodes[name]
+            certificates = Certificates(self.folder, name, (node.address, host), own)
+            if len(self._addresses) > 1:
+                node.address = host
+            socket = self._run_folder / ("node.sock" if first else f"node{number}.sock")
+            self.members[name] = Member(name, host, shared, certificates, own, socket)
+        self._here = next(iter(self.members.values()))
         for vm in self.state.vms.values():
             self._plug(vm)
-        await self.sshd.start(self._ports[0])
-        await self.api.start(self._ports[1])
-        await self.remote.start()
-        hosts = f"[127.0.0.1]:{self.sshd.port},[localhost]:{self.sshd.port}"
-        self.known_hosts.write_text(f"{hosts} {public_line(host_key)}\n")
+        peers = {name: member.certificates for name, member in self.members.items()}
+        ssh_port, api_port = self._ports
+        for member in self.members.values():
+            await member.start(peers, ssh_port, api_port)
+            ssh_port, api_port = member.sshd.port, member.api.port
+            if not self.state.nodes[member.name].online:
+                member.unplug()
+        self.known_hosts.write_text("".join(member.known_hosts for member in self.members.values()))
+
+    # --- the node that can be reached, or the first of them
+
+    @property
+    def tickets(self) -> Tickets:
+        """Its tickets; ``rotate`` counts for the whole cluster."""
+        return self._here.tickets
+
+    @property
+    def consoles(self) -> Consoles:
+        """Its console ports."""
+        return self._here.consoles
+
+    @property
+    def terminals(self) -> Terminals:
+        """Its termproxy workers."""
+        return self._here.terminals
+
+    @property
+    def pvesh(self) -> Pvesh:
+        """Its command of that name."""
+        return self._here.pvesh
+
+    @property
+    def commands(self) -> Commands:
+        """Its programs."""
+        return self._here.commands
+
+    @property
+    def sshd(self) -> Sshd:
+        """Its SSH server."""
+        return self._here.sshd
+
+    @property
+    def api(self) -> Api:
+        """Its web port."""
+        return self._here.api
+
+    @property
+    def remote(self) -> Remote:
+        """Its programs, for a real sshd."""
+        return self._here.remote
 
     def _make_run_folder(self) -> Path:
         """Where the unix sockets are: inside the state directory unless its path is too long for one."""
@@ -149,6 +187,11 @@ class SimulatedCluster:
         except Refusal as refusal:
             log.warning("the guest %d (%s) did not start: %s", vm.vmid, vm.name, refusal.message)
 
+    def _hang_up(self, vmid: int) -> None:
+        """A guest went off: its terminals end, whichever node they were opened at."""
+        for member in self.members.values():
+            member.terminals.hang_up(vmid)
+
     def _crashed(self, vmid: int) -> None:
         """A QEMU ended by itself (or was told to): for Proxmox the VM is stopped from now on."""
         vm = self.state.vms.get(vmid)
@@ -157,14 +200,15 @@ class SimulatedCluster:
 
     async def close(self) -> None:
         """End everything: connections, threads, processes, sockets. The keys stay."""
-        for service in self._services:
-            await service.close()
+        for member in self.members.values():
+            await member.close()
+        self.members.clear()
+        await self.power.close()
         starting = list(self._starting)
         for task in starting:
             task.cancel()
         await asyncio.gather(*starting, return_exceptions=True)
         await asyncio.gather(*(guest.stop() for guest in self.guests.values()))
-        self._services = []
         self.guests.clear()
         if self._run_folder is not None:
             shutil.rmtree(self._run_folder, ignore_errors=True)
@@ -190,14 +234,33 @@ class SimulatedCluster:
         """The settings under which the portal finds this cluster."""
         return {
             "PROXMOX_CLUSTER": self.state.name,
-            "PROXMOX_HOST": f"https://127.0.0.1:{self.api.port}",
+            **self._here.environment(),
             "PROXMOX_USER": "root@pam",
-            "PROXMOX_SSH_HOST": "127.0.0.1",
-            "PROXMOX_SSH_PORT": str(self.sshd.port),
             "PROXMOX_SSH_USER": USER,
             "PROXMOX_SSH_KEY_PATH": str(self.key_path.resolve()),
             "PROXMOX_SSH_KNOWN_HOSTS": str(self.known_hosts.resolve()),
         }
+
+    def environment_toml(self) -> str:
+        """The same for all nodes: this cluster's part of a clusters.toml."""
+        common = {
+            "name": self.state.name,
+            "user": "root@pam",
+            "ssh_port": self.sshd.port,
+            "ssh_user": USER,
+            "ssh_key_path": str(self.key_path.resolve()),
+            "ssh_known_hosts": str(self.known_hosts.resolve()),
+        }
+        # JSON's strings and numbers are TOML's, too.
+        lines = ["[[cluster]]", *(f"{key} = {json.dumps(value)}" for key, value in common.items())]
+        for member in self.members.values():
+            node = {"name": member.name, "host": member.environment()["PROXMOX_HOST"], "ssh_host": member.host}
+            lines += ["", "[[cluster.node]]", *(f"{key} = {json.dumps(value)}" for key, value in node.items())]
+        return "\n".join(lines) + "\n"
+
+    def cpu_used(self) -> dict[str, dict[str, float]]:
+        """CPU-seconds by node and kind of work since the start, as the nodes' processors counted them."""
+        return {name: dict(member.cpu.used) for name, member in self.members.items()}
 
     def vms(self) -> list[dict[str, object]]:
         """Every guest: vmid, kind, node, name, status."""
@@ -225,8 +288,13 @@ class SimulatedCluster:
         self.state.vms[vmid].lock = lock
 
     def migrate_vm(self, vmid: int, node: str) -> None:
-        """Move it to another node; a live migration would also end its consoles, which the caller may do."""
+        """Move its configuration to another node, as a migration of a machine that is off."""
         self.state.vms[vmid].node = node
+
+    async def migrate_live(self, vmid: int, node: str) -> None:
+        """Move a machine that runs: it goes on over there, its consoles end here."""
+        self.migrate_vm(vmid, node)
+        await asyncio.gather(*(member.api.end_consoles(vmid) for member in self.members.values()))
 
     async def delete_vm(self, vmid: int) -> None:
         """Remove it from the cluster."""
@@ -241,8 +309,16 @@ class SimulatedCluster:
         self._plug(vm)
 
     def set_offline(self, node: str, offline: bool = True) -> None:
-        """Cut a node off, or bring it back."""
+        """Cut a node off, or bring it back: whoever asks it waits, and its ports swallow connections."""
         self.state.nodes[node].online = not offline
+        member = self.members.get(node)
+        if member is not None and offline:
+            member.unplug()
+        elif member is not None:
+            member.plug()
+        for vm in self.state.vms.values():
+            if vm.node == node and not offline and vm.vmid not in self.guests:
+                self._plug(vm)
 
     async def booted(self) -> None:
         """Wait until every guest that runs can be reached."""

@@ -127,14 +127,22 @@ class Route:
 class Pvesh:
     """Finds the route, checks the options, runs the call (through another node when it must) and prints."""
 
-    def __init__(self, state: ClusterState, options: Options, routes: Sequence[Route]) -> None:
+    def __init__(self, state: ClusterState, here: str, options: Options, routes: Sequence[Route]) -> None:
+        """``here``: the node that it runs on."""
         self._state = state
+        self._here = here
         self._options = options
         self._routes = tuple(routes)
 
-    async def run(self, argv: Sequence[str], gone: Callable[[], bool] = lambda: False) -> Outcome:
-        """Run ``pvesh`` with these arguments; ``gone`` tells whether the caller has left. Never raises."""
-        await asyncio.sleep(self._options.call_cost)
+    async def run(
+        self, argv: Sequence[str], gone: Callable[[], bool] = lambda: False, *, warm: bool = False
+    ) -> Outcome:
+        """Run ``pvesh`` with these arguments; ``gone`` tells whether the caller has left. Never raises.
+
+        ``warm``: its modules are loaded already, which is what a call's cost is for.
+        """
+        if not warm:
+            await asyncio.sleep(self._options.call_cost)
         command = argv[0] if argv else ""
         if command not in METHODS:
             told = f"ERROR: unknown command 'pvesh {command}'\n" if command else "ERROR: no command specified\n"
@@ -167,8 +175,8 @@ class Pvesh:
         raise Refusal(f"No '{command}' handler defined for '{path}'", 1)
 
     async def _dispatch(self, route: Route, call: Call, argv: Sequence[str]) -> object:
-        node = call.path.get("node", self._state.here)
-        if not route.proxied or node in (self._state.here, "localhost"):
+        node = call.path.get("node", self._here)
+        if not route.proxied or node in (self._here, "localhost"):
             return await route.handler(call)
         member = self._state.nodes.get(node)
         if member is None:

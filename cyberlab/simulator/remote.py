@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from cyberlab.simulator.sshd import Runner
+from cyberlab.simulator.commands import MARK, MODULES, PERL, Commands
 
 MAX_REQUEST = 256 * 1024
 # -S -E: no site packages, no PYTHON* variables: quick, and deaf to whatever the caller's environment holds.
@@ -36,13 +36,23 @@ if fork:
 os.setsid()
 os.execvp(args[0], args)
 """
-_PROGRAMS = {"pvesh": _SHIM, "perl": _SHIM, "setsid": _SETSID}
+# A program that runs pvesh is run by the real perl, with modules of Proxmox's names that ask this process, too.
+_PERL = _SHIM.replace(
+    "import json, socket, sys\n",
+    """import json, os, socket, sys
+
+if sys.argv[1:2] == ["-e"] and {mark!r} in "".join(sys.argv[2:3]):
+    os.environ.update(PERL5LIB={modules!r}, CYBERLAB_NODE={socket!r})
+    os.execvp({perl!r}, ["perl", *sys.argv[1:]])
+""",
+)
+_PROGRAMS = {"pvesh": _SHIM, "perl": _PERL, "setsid": _SETSID}
 
 
 class Remote:
     """Serves the executables that it writes into ``bin_folder``; only our own user can reach it."""
 
-    def __init__(self, path: Path, bin_folder: Path, commands: Runner) -> None:
+    def __init__(self, path: Path, bin_folder: Path, commands: Commands) -> None:
         """``path``: where the unix socket goes, short enough for one."""
         self._path = path
         self._bin = bin_folder
@@ -58,7 +68,8 @@ class Remote:
         self._bin.mkdir(exist_ok=True)
         for program, source in _PROGRAMS.items():
             scratch = self._bin / f".{program}.new"
-            scratch.write_text(source.format(python=sys.executable, socket=str(self._path), program=program))
+            names = {"python": sys.executable, "socket": str(self._path), "program": program}
+            scratch.write_text(source.format(**names, modules=str(MODULES), perl=PERL, mark=MARK))
             scratch.chmod(0o755)
             scratch.replace(self._bin / program)
 
@@ -81,9 +92,14 @@ class Remote:
         task.add_done_callback(self._tasks.discard)
         try:
             with contextlib.suppress(ConnectionError, ValueError):
-                words = json.loads(await reader.readline())
-                outcome = await self._commands.run([str(word) for word in words], reader.at_eof)
-                writer.write(json.dumps(outcome._asdict()).encode())
+                asked = json.loads(await reader.readline())
+                if isinstance(asked, dict):
+                    outcome = await self._commands.run_warm([str(word) for word in asked["warm"]], reader.at_eof)
+                    out, err = outcome.stdout.encode(), outcome.stderr.encode()
+                    writer.write(b"%d %d %d\n" % (outcome.exit, len(out), len(err)) + out + err)
+                else:
+                    outcome = await self._commands.run([str(word) for word in asked], reader.at_eof)
+                    writer.write(json.dumps(outcome._asdict()).encode())
                 await writer.drain()
         except asyncio.CancelledError:
             return  # close() has asked for it; asyncio's streams would log a cancelled handler as an error

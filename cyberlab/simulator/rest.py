@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Mapping, Sequence
 
+from cyberlab.simulator.cpu import Cpu
 from cyberlab.simulator.http import HttpError, Request
 from cyberlab.simulator.options import Options
 from cyberlab.simulator.pvesh import FALSE, TRUE, BadCall, Call, Parameter, Route
@@ -19,10 +20,13 @@ _VERBS = {"GET": "get", "POST": "create", "PUT": "set", "DELETE": "delete"}
 class Rest:
     """Finds the route, asks for permission, checks the parameters, runs the call on its node."""
 
-    def __init__(self, state: ClusterState, options: Options, routes: Sequence[Route]) -> None:
+    def __init__(self, state: ClusterState, here: str, options: Options, routes: Sequence[Route], cpu: Cpu) -> None:
+        """``here``: the node whose web port this is."""
         self._state = state
+        self._here = here
         self._options = options
         self._routes = tuple(routes)
+        self._cpu = cpu
         self._consoles = 0
 
     async def answer(self, request: Request, actor: str) -> object:
@@ -35,6 +39,8 @@ class Rest:
         raise HttpError(501, f"Method '{request.method} {path}' not implemented")
 
     async def _run(self, route: Route, names: Mapping[str, str], request: Request, actor: str) -> object:
+        await self._cpu.powered.wait()
+        await self._cpu.work("https", self._options.https_cpu)
         await asyncio.sleep(self._options.https_cost)
         self._permit(route, names, actor)
         given = request.query if request.method in ("GET", "DELETE") else {**request.query, **request.form()}
@@ -60,8 +66,8 @@ class Rest:
 
     async def _reach(self, route: Route, names: Mapping[str, str]) -> None:
         """A call about another node goes to the web port over there (AnyEvent.pm proxy_request)."""
-        name = names.get("node", self._state.here)
-        if not route.proxied or name in (self._state.here, "localhost"):
+        name = names.get("node", self._here)
+        if not route.proxied or name in (self._here, "localhost"):
             return
         member = self._state.nodes.get(name)
         if member is None:

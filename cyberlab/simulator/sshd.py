@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hmac
 import logging
+import random
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -16,8 +17,10 @@ import paramiko
 from paramiko import common
 
 from cyberlab.blocking import BlockingPool, PoolBusy
+from cyberlab.simulator.commands import Lasting
 from cyberlab.simulator.listener import Listener
 from cyberlab.simulator.options import Options
+from cyberlab.simulator.process import serve_process
 from cyberlab.simulator.pvesh import Outcome
 from cyberlab.simulator.shellwords import ShellRefused, split
 
@@ -28,6 +31,10 @@ LOG = "cyberlab.simulator.sshd"
 
 class Runner(Protocol):
     """Whatever runs argument lists: the node's commands."""
+
+    def lasting(self, words: Sequence[str]) -> Lasting | None:
+        """The process for a command that stays, None for any other."""
+        ...
 
     async def run(self, words: Sequence[str], gone: Callable[[], bool]) -> Outcome:
         """Run a program to its end."""
@@ -116,7 +123,7 @@ class _Connection(paramiko.ServerInterface):
 
 
 class Sshd:
-    """Listens on 127.0.0.1 with the host key in ``host_key``; admits the one client key."""
+    """Listens with the host key in ``host_key``; admits the one client key."""
 
     def __init__(self, host_key: Path, client_key: Path, commands: Runner, options: Options) -> None:
         self._host_key = paramiko.Ed25519Key(filename=str(host_key))
@@ -124,23 +131,23 @@ class Sshd:
         self._commands = commands
         self._options = options
         self._pool = BlockingPool("sshd", 16)
-        self._listener = Listener("sshd", 128, self._accepted)
+        self.listener = Listener("sshd", 128, self._accepted)
         self._transports: dict[_Transport, _Connection] = {}
         self._runs: set[asyncio.Task[None]] = set()
 
     @property
     def port(self) -> int:
         """Where it listens."""
-        return self._listener.port
+        return self.listener.port
 
-    async def start(self, port: int = 0) -> None:
+    async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
         """Listen; 0 takes a free port."""
         logging.getLogger(LOG).setLevel(logging.CRITICAL)  # paramiko reports every odd client as an error
-        await self._listener.start(port=port)
+        await self.listener.start(host, port)
 
     async def close(self) -> None:
         """End every connection and every command, wait for the threads."""
-        await self._listener.close()
+        await self.listener.close()
         runs = list(self._runs)
         for task in runs:
             task.cancel()
@@ -155,6 +162,21 @@ class Sshd:
             transport.join(5)
         self._transports.clear()
 
+    async def stop(self) -> None:
+        """Drop every connection and refuse new ones; what runs goes on, with nobody to read it."""
+        await self.listener.close()
+        await asyncio.to_thread(self._close_transports)
+
+    async def restart(self) -> None:
+        """Drop every connection, come back on the same port."""
+        await self.stop()
+        await self.listener.reopen()
+
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return sum(transport.is_alive() for transport in self._transports)
+
     def drop_connections(self) -> None:
         """Cut every connection, as a restart of sshd's host would. For tests."""
         for transport in list(self._transports):
@@ -164,6 +186,10 @@ class Sshd:
         connection.setblocking(True)
         for old in [transport for transport in self._transports if not transport.is_alive()]:
             del self._transports[old]
+        waiting = sum(not transport.is_authenticated() for transport in self._transports)
+        if _refused_early(self._options.max_startups, waiting):
+            connection.close()
+            return
         transport = _Transport(connection)
         transport.daemon = True
         transport.add_server_key(self._host_key)
@@ -191,7 +217,12 @@ class Sshd:
             return channel.closed or not transport.is_active()
 
         server = self._transports.get(transport)
+        lasting = self._lasting(command)
         try:
+            if lasting is not None:
+                transport.accept(0.001)
+                await serve_process(lasting, channel)
+                return
             outcome = await self._shell(command, gone)
         finally:
             if server is not None:
@@ -199,12 +230,28 @@ class Sshd:
         with contextlib.suppress(TimeoutError, PoolBusy):
             await self._pool.run(SEND_TIMEOUT + 5, _send, transport, channel, outcome)
 
+    def _lasting(self, command: bytes) -> Lasting | None:
+        try:
+            return self._commands.lasting(split(command.decode())[0])
+        except (UnicodeDecodeError, ShellRefused, IndexError):
+            return None
+
     async def _shell(self, command: bytes, gone: Callable[[], bool]) -> Outcome:
         try:
             words, _ = split(command.decode())
         except (UnicodeDecodeError, ShellRefused) as refused:
             return Outcome(2, "", f"bash: -c: line 1: syntax error: {refused}\n")
         return await self._commands.run(words, gone)
+
+
+def _refused_early(limits: tuple[int, int, int], waiting: int) -> bool:
+    """MaxStartups start:rate:full (sshd_config(5)): chance decides between ``start`` and ``full``."""
+    start, rate, full = limits
+    if waiting < start:
+        return False
+    if waiting >= full or rate >= 100:
+        return True
+    return random.random() * 100 < rate + (100 - rate) * (waiting - start) / (full - start)
 
 
 def _send(transport: _Transport, channel: paramiko.Channel, outcome: Outcome) -> None:

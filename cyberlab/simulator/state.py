@@ -16,12 +16,16 @@ ROOT = "root@pam"
 
 @dataclass(slots=True)
 class Node:
-    """A member of the cluster; ``known``: pvestatd has reported it, so that lists show its load."""
+    """A member of the cluster; ``known``: pvestatd has reported it, so that lists show its load.
+
+    ``skew``: seconds by which its clock is ahead.
+    """
 
     name: str
     address: str
     online: bool = True
     known: bool = True
+    skew: float = 0.0
 
 
 @dataclass(slots=True)
@@ -111,7 +115,8 @@ def _granted(permissions: dict[str, frozenset[str]], path: str, privilege: str) 
 
 @dataclass(slots=True)
 class ClusterState:
-    """The whole cluster as pmxcfs would share it; ``here`` is the node that SSH and the web port lead to.
+    """The whole cluster as pmxcfs would share it; ``here`` is the node that SSH and the web port lead to
+    where only one does.
 
     ``tokens``: secrets by full id (``gw@pve!t1``). A token in ``token_permissions`` has what those and its user's both
     grant (privilege separation); any other has all that its user has.
@@ -146,6 +151,22 @@ class ClusterState:
 
 
 CONSOLE_USER = frozenset({"VM.Audit", "VM.Backup", "VM.Console", "VM.PowerMgmt"})
+
+
+def classroom(name: str, nodes: int, machines: int) -> ClusterState:
+    """``nodes`` nodes, pve1 and so on, with ``machines`` machines that run, from VMID 100 on, dealt out in turn."""
+    members = [Node(f"pve{number}", f"192.0.2.{number + 1}") for number in range(1, nodes + 1)]
+    vms = [
+        Vm(100 + number, members[number % nodes].name, f"{name}-{number:03d}", running=True)
+        for number in range(machines)
+    ]
+    users = [User("gw@pve"), User(ROOT)]
+    return ClusterState(
+        {node.name: node for node in members},
+        {vm.vmid: vm for vm in vms},
+        {user.userid: user for user in users},
+        name=name,
+    )
 
 
 def demo_cluster() -> ClusterState:

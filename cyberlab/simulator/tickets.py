@@ -35,23 +35,31 @@ def vnc_password() -> str:
     return "".join(chr(0x21 + secrets.randbelow(0x40)) for _ in range(8))
 
 
+class KeyRing:
+    """The keys that all nodes of a cluster share (/etc/pve/priv/authkey.key, authkey.pub.old, pve-www.key)."""
+
+    def __init__(self, key: rsa.RSAPrivateKey) -> None:
+        self.current = key
+        self.previous: rsa.RSAPrivateKey | None = None
+        self.csrf = secrets.token_bytes(32)
+
+
 class Tickets:
     """Signs and checks with the current key; cookies also hold when signed with the one before (rotation: 24 h)."""
 
-    def __init__(self, key: rsa.RSAPrivateKey) -> None:
-        self._key = key
-        self._previous: rsa.RSAPrivateKey | None = None
-        self._csrf_secret = secrets.token_bytes(32)
-        self.clock: Callable[[], float] = time.time
+    def __init__(self, ring: KeyRing, clock: Callable[[], float] = time.time) -> None:
+        """``clock``: of the node that signs and checks, seconds since the epoch."""
+        self._ring = ring
+        self.clock = clock
 
     def rotate(self, key: rsa.RSAPrivateKey | None = None) -> None:
-        """Replace the key: cookies live on, VNC tickets die at once."""
-        self._previous, self._key = self._key, key or new_key()
+        """Replace the key, for all nodes: cookies live on, VNC tickets die at once."""
+        self._ring.previous, self._ring.current = self._ring.current, key or new_key()
 
     def cookie(self, user: str) -> str:
         """An auth cookie for any user, as AccessControl.pm assemble_ticket."""
         plain = f"PVE:{user}:{int(self.clock()):08X}"
-        return f"{plain}::{_sign(self._key, plain)}"
+        return f"{plain}::{_sign(self._ring.current, plain)}"
 
     def cookie_user(self, cookie: str) -> str | None:
         """Whose cookie it is, or None when it is malformed, forged, older than 2 h or from the future."""
@@ -59,7 +67,7 @@ class Tickets:
         if match is None:
             return None
         signed = cookie.partition("::")[0]
-        keys = [self._key] if self._previous is None else [self._key, self._previous]
+        keys = [key for key in (self._ring.current, self._ring.previous) if key is not None]
         if not any(_verify(key, signed, match["signature"]) for key in keys):
             return None
         age = self.clock() - int(match["time"], 16)
@@ -68,7 +76,7 @@ class Tickets:
     def challenge(self, user: str) -> str:
         """What a sign-in by password gives a user with a second factor: proof of the first, and no cookie."""
         plain = f"PVE:!tfa!{user}:{int(self.clock()):08X}"
-        return f"{plain}::{_sign(self._key, plain)}"
+        return f"{plain}::{_sign(self._ring.current, plain)}"
 
     def challenged(self, challenge: str, user: str) -> bool:
         """Whether that challenge was given to this user and still holds."""
@@ -88,13 +96,13 @@ class Tickets:
         return COOKIE_SKEW < self.clock() - int(stamp, 16) < COOKIE_LIFETIME
 
     def _csrf(self, user: str, stamp: str) -> str:
-        digest = hmac.digest(self._csrf_secret, f"{stamp}:{user}".encode(), "sha256")
+        digest = hmac.digest(self._ring.csrf, f"{stamp}:{user}".encode(), "sha256")
         return f"{stamp}:{base64.b64encode(digest).decode().rstrip('=')}"
 
     def vnc_ticket(self, user: str, path: str, port: int | None) -> str:
         """A VNC ticket for ``path`` (/vms/100); ``port`` None is the form from before April 2026."""
         plain = f"PVEVNC:{int(self.clock()):08X}"
-        return f"{plain}::{_sign(self._key, _vnc_secret(plain, user, path, port))}"
+        return f"{plain}::{_sign(self._ring.current, _vnc_secret(plain, user, path, port))}"
 
     def vnc_holds(self, ticket: str, user: str, path: str, port: int | None) -> bool:
         """Whether this ticket was made for that user, path and port, in the last 40 s, with the current key."""
@@ -103,7 +111,7 @@ class Tickets:
             return False
         signed = _vnc_secret(f"PVEVNC:{match['time']}", user, path, port)
         age = self.clock() - int(match["time"], 16)
-        return _verify(self._key, signed, match["signature"]) and VNC_SKEW < age < VNC_LIFETIME
+        return _verify(self._ring.current, signed, match["signature"]) and VNC_SKEW < age < VNC_LIFETIME
 
 
 def _vnc_secret(plain: str, user: str, path: str, port: int | None) -> str:

@@ -11,6 +11,7 @@ import contextlib
 import time
 from dataclasses import dataclass
 
+from cyberlab.simulator.cpu import Cpu
 from cyberlab.simulator.guest import Guest, GuestOff, Streams
 from cyberlab.simulator.options import Options
 from cyberlab.simulator.refusal import Refusal
@@ -39,10 +40,20 @@ class Consoles:
     """The console ports of the node where pvesh ran."""
 
     def __init__(
-        self, state: ClusterState, options: Options, tasks: Tasks, guests: dict[int, Guest], terminals: Terminals
+        self,
+        state: ClusterState,
+        here: str,
+        options: Options,
+        tasks: Tasks,
+        guests: dict[int, Guest],
+        terminals: Terminals,
+        cpu: Cpu,
     ) -> None:
+        """``here``: the node that listens."""
         self._state = state
         self._terminals = terminals
+        self._cpu = cpu
+        self.here = here
         self._options = options
         self._tasks = tasks
         self._guests = guests
@@ -57,7 +68,7 @@ class Consoles:
     def listen(self, vm: Vm, user: str, password: str) -> tuple[int, Task]:
         """Take a port from 5900 on and wait there for one connection (Qemu.pm vncproxy)."""
         port = self._next_port()
-        task = self._tasks.begin(self._state.here, "vncproxy", str(vm.vmid), user)
+        task = self._tasks.begin(self.here, "vncproxy", str(vm.vmid), user)
         timer = asyncio.get_running_loop().call_later(self._options.accept_window, self._expire, port)
         self._slots[port] = Slot(vm, port, task, password, timer)
         return port, task
@@ -93,6 +104,7 @@ class Consoles:
         guest = self._guests.get(slot.vm.vmid)
         if guest is None or not slot.vm.running:
             return None
+        await self._cpu.work("qm vncproxy", self._options.vncproxy_cpu)
         await asyncio.sleep(self._options.vncproxy_start)
         with contextlib.suppress(GuestOff):
             await guest.set_password(slot.password[:8], self._options.password_lifetime)

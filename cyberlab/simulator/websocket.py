@@ -65,8 +65,11 @@ def unmask(mask: bytes, payload: bytes) -> bytes:
 class Relay:
     """One console between a client's websocket and a guest's screen."""
 
-    def __init__(self, client: Streams, guest: Streams, options: Options, *, terminal: bool = False) -> None:
+    def __init__(
+        self, client: Streams, guest: Streams, options: Options, *, vmid: int = 0, terminal: bool = False
+    ) -> None:
         """``terminal``: termproxy is behind it, which does not leave when nothing happens."""
+        self.vmid = vmid
         self._client_reader, self._client = client
         self._guest_reader, self._guest = guest
         self._options = options
@@ -78,6 +81,10 @@ class Relay:
     def buffered(self) -> int:
         """Bytes that wait in memory for a client that does not read."""
         return self._client.transport.get_write_buffer_size()
+
+    def end(self) -> None:
+        """The machine has gone: the client sees a bare close."""
+        self._guest.transport.abort()
 
     async def run(self) -> None:
         """Move bytes until one side ends. Raises FrameRefused where the worker would die (no libev)."""

@@ -1,5 +1,6 @@
 // The dialog for text: typed as keystrokes, or exchanged with the machine's clipboard.
 
+import { t } from "../words.js";
 import { LAYOUTS, type } from "./typing.js";
 
 const REMEMBERED = "cyberlab.layout";
@@ -15,7 +16,7 @@ export function textDialog(page) {
   let typing = null;
 
   for (const [id, { name }] of Object.entries(LAYOUTS)) {
-    layout.add(new Option(name, id));
+    layout.add(new Option(name(), id));
   }
   layout.value = localStorage.getItem(REMEMBERED) ?? "us";
   if (!layout.value) layout.value = "us";
@@ -28,24 +29,24 @@ export function textDialog(page) {
     }
     const rfb = page.current();
     if (!rfb) {
-      status.textContent = "The console is not connected.";
+      status.textContent = t("The console is not connected.");
       return;
     }
     typing = new AbortController();
-    typeButton.textContent = "Stop";
+    typeButton.textContent = t("Stop");
     try {
-      const progress = (done, total) => { status.textContent = `Typed ${done} of ${total} characters`; };
+      const progress = (done, total) => { status.textContent = t("Typed %(done)d of %(total)d characters", { done, total }); };
       const unknown = await type(rfb, value.value, LAYOUTS[layout.value], progress, typing.signal);
-      if (unknown) status.textContent += `; ${unknown} are not on that keyboard and may be missing`;
+      if (unknown) status.textContent += `. ${t("%(unknown)d of them are not on that keyboard and may be missing.", { unknown })}`;
     } finally {
       typing = null;
-      typeButton.textContent = "Type it";
+      typeButton.textContent = t("Type it");
     }
   });
   byId("paste").addEventListener("click", () => {
     const rfb = page.current();
     rfb?.clipboardPasteFrom(value.value);
-    status.textContent = rfb ? "Sent to the machine’s clipboard (it needs a guest agent to take it)." : "The console is not connected.";
+    status.textContent = rfb ? t("Sent to the machine’s clipboard (it needs a guest agent to take it).") : t("The console is not connected.");
   });
   byId("copy-copied").addEventListener("click", async () => {
     await navigator.clipboard.writeText(byId("copied-value").value).catch(() => byId("copied-value").select());

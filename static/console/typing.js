@@ -1,6 +1,7 @@
 // Text as keystrokes, on the keyboard layout that the machine has. QEMU gets scan codes (its extended key
 // event), so which character appears is decided in the machine; the keysym goes along for servers without it.
 
+import { t } from "../words.js";
 import keysyms from "../vendor/novnc/core/input/keysymdef.js";
 
 const PAUSE = 12; // milliseconds between characters; a guest's keyboard queue is short
@@ -16,18 +17,18 @@ const CODES = [
 // Each string lists what the keys of CODES give, in that order; `dead` keys need a space behind them.
 export const LAYOUTS = {
   us: {
-    name: "English (US)",
+    name: () => t("English (US)"),
     plain: "`1234567890-=qwertyuiop[]\\asdfghjkl;'zxcvbnm,./",
     shift: "~!@#$%^&*()_+QWERTYUIOP{}|ASDFGHJKL:\"ZXCVBNM<>?",
   },
   gb: {
-    name: "English (UK)",
+    name: () => t("English (UK)"),
     plain: "`1234567890-=qwertyuiop[]#asdfghjkl;'zxcvbnm,./\\",
     shift: "¬!\"£$%^&*()_+QWERTYUIOP{}~ASDFGHJKL:@ZXCVBNM<>?|",
     altgr: { "€": "Digit4" },
   },
   de: {
-    name: "German",
+    name: () => t("German"),
     plain: "^1234567890ß´qwertzuiopü+#asdfghjklöäyxcvbnm,.-<",
     shift: "°!\"§$%&/()=?`QWERTZUIOPÜ*'ASDFGHJKLÖÄYXCVBNM;:_>",
     altgr: {
@@ -37,7 +38,7 @@ export const LAYOUTS = {
     dead: "^´`",
   },
   fr: {
-    name: "French",
+    name: () => t("French"),
     plain: "²&é\"'(-è_çà)=azertyuiop\0$*qsdfghjklmùwxcvbn,;:!<",
     shift: "\u00001234567890°+AZERTYUIOP¨£µQSDFGHJKLM%WXCVBN?./§>",
     altgr: {

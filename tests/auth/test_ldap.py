@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from cyberlab.auth import config
+from cyberlab.auth import config, ldap
 from cyberlab.auth.base import TOO_MANY_ENTRIES, AccountProblem, BackendUnavailable
 from cyberlab.auth.ldap import LdapBackend, LdapOptions, direct_name
 from cyberlab.blocking import BlockingPool
@@ -142,6 +142,22 @@ def test_fail_over_and_the_dead_server_is_asked_last_from_then_on(slapd: Slapd, 
     begun = time.monotonic()
     assert campus.authenticate("anna", PASSWORD) is not None
     assert time.monotonic() - begun < 1.0, "the silent server was asked first again"
+
+
+def test_one_that_cannot_be_reached_is_left_alone_for_a_moment(slapd: Slapd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lesson's sign-ins do not queue up behind it; what one entry lacks says nothing about the directory."""
+    away = backend(slapd, servers=[f"ldap://127.0.0.1:{free_port()}"])
+    odd = backend(slapd, subject_attribute="noSuchThing")
+    for _ in range(2):
+        with pytest.raises(BackendUnavailable, match="has no noSuchThing"):
+            odd.authenticate("anna", PASSWORD)
+    with pytest.raises(BackendUnavailable, match="connection refused"):
+        away.authenticate("anna", PASSWORD)
+    with pytest.raises(BackendUnavailable, match="not asked"):
+        away.authenticate("bert", PASSWORD)
+    monkeypatch.setattr(ldap, "_REST", 0.0)
+    with pytest.raises(BackendUnavailable, match="connection refused"):
+        away.authenticate("bert", PASSWORD)
 
 
 async def _hang(slapd: Slapd, server: str) -> int:

@@ -13,7 +13,7 @@ from cyberlab.auth import passwords
 from cyberlab.auth.base import AccountProblem, BackendUnavailable, Identity, Rejected, SignedIn
 from cyberlab.auth.config import AuthConfig, BackendConfig
 from cyberlab.auth.local import LocalBackend
-from cyberlab.auth.login import LoginService, too_fast
+from cyberlab.auth.login import UNREACHABLE, LoginService, too_fast
 from cyberlab.blocking import BlockingPool, PoolBusy
 from cyberlab.db import audit, logins, throttle, users
 from cyberlab.db.audit import Actor
@@ -123,6 +123,35 @@ async def test_use_is_noted(service: LoginService, database: Database, anna: Use
     with database.transaction() as s:
         assert s.scalars(select(LoginSession.seen_at)).one() >= before
     assert await service.current("nonsense") is None
+
+
+@pytest.mark.gen_test
+async def test_a_directory_that_hangs_does_not_hold_up_local_accounts(database: Database, anna: User) -> None:
+    inside, leave = threading.Event(), threading.Event()
+
+    class Hanging:
+        name = "campus"
+
+        def authenticate(self, username: str, password: str) -> Identity | None:
+            inside.set()
+            assert leave.wait(10)
+            raise BackendUnavailable("no answer in time")
+
+    pool, campus = BlockingPool("auth", 1, waiting=1), BlockingPool("campus", 1, waiting=1)
+    backends = [LocalBackend(database, 4), Hanging()]
+    service = LoginService(database, pool, backends, Settings(_env_file=None), pools={"campus": campus})
+    try:
+        strangers = [asyncio.ensure_future(service.sign_in(name, "guess", **BROWSER)) for name in ("x", "y")]
+        await asyncio.get_running_loop().run_in_executor(None, inside.wait, 10)
+        assert isinstance(await service.sign_in("anna", PASSWORD, **BROWSER), SignedIn)
+        assert not any(call.done() for call in strangers)
+        leave.set()
+        assert await asyncio.gather(*strangers) == [UNREACHABLE, UNREACHABLE]
+    finally:
+        leave.set()
+        pool.close()
+        campus.close()
+    assert [row.action for row in _audit(database)].count("login.unavailable") == 2
 
 
 @pytest.mark.gen_test
@@ -311,4 +340,7 @@ async def test_ten_thousand_wrong_passwords(database: Database, anna: User, acto
     assert len(threads) < 30
     assert threading.get_ident() not in threads
     assert isinstance(await service.sign_in("anna", PASSWORD, **BROWSER), SignedIn)
+    noted = [row.action for row in _audit(database)]
+    assert noted.count("login.failure") == len(threads) - 2  # the colleague's, and the owner's, were right
+    assert "login.lock" in noted
     pool.close()

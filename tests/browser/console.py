@@ -70,6 +70,10 @@ class ScriptedSocket(BaseHandler, WebSocketHandler):
             return
         self.event(event="step", step="handshake", text="opening the screen")
         self.event(event="ready")
+        self.greeted()
+
+    def greeted(self) -> None:
+        """The portal's first bytes."""
         self.send(b"RFB 003.008\n")
 
     def finish_with(self, end: dict[str, Any]) -> None:

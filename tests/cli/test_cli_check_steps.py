@@ -153,7 +153,7 @@ async def test_ssh_and_web_of_two_nodes(run: Check, relative: SimulatedCluster) 
 
 @pytest.mark.gen_test(timeout=20)
 async def test_the_certificate_of_another_node_is_noticed(run: Check, node: SimulatedCluster) -> None:
-    node.state.here = "pve2"  # whose name the task's id bears; the certificate is pve1's
+    node.consoles.here = "pve2"  # whose name the task's id bears; the certificate is pve1's
     result = await run()
     assert result.status == 0
     assert "warning: it is the certificate of pve1, but pvesh ran on pve2: PROXMOX_HOST and" in result.said["TLS"]

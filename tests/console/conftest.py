@@ -18,8 +18,9 @@ from tornado.websocket import WebSocketHandler
 
 from cyberlab.console import transports
 from cyberlab.console.client import ClientLink
+from cyberlab.console.gateway import Gateway
 from cyberlab.console.registry import ConsoleRequest, Registry
-from cyberlab.console.session import Gateway, Limits
+from cyberlab.console.session import Limits
 from cyberlab.console.upstream import Target
 from cyberlab.handlers.takeover import TakeoverProtocol
 from cyberlab.problems import Problem

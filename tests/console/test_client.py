@@ -11,7 +11,8 @@ import pytest
 
 from cyberlab.console import client, frames, transports
 from cyberlab.console.client import HIGH_WATER, ClientClosed, ClientLink, RelayEnd
-from cyberlab.console.frames import BINARY, CLOSE, PING, PONG, TEXT, FrameTracker
+from cyberlab.console.frames import BINARY, CLOSE, PING, PONG, TEXT
+from cyberlab.console.tracker import FrameTracker
 from tests.console.ends import BrowserEnd
 
 pytestmark = pytest.mark.usefixtures("transport")

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from cyberlab.console import client, frames
-from cyberlab.console.frames import BINARY, CLOSE, TEXT, FrameTracker
+from cyberlab.console.frames import BINARY, CLOSE, TEXT
+from cyberlab.console.tracker import FrameTracker
 from tests.console.ends import BrowserEnd
 from tests.console.test_client import Recorder, linked
 

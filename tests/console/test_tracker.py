@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cyberlab.console import frames
-from cyberlab.console.frames import BINARY, CLOSE, PING, PONG, TEXT, Control, FrameTracker
+from cyberlab.console.frames import BINARY, CLOSE, PING, PONG, TEXT, Control
+from cyberlab.console.tracker import FrameTracker, complete_control
 from tests.console.test_frames import FEW, cut
 
 Piece = Control | bytes
@@ -22,7 +23,7 @@ def follow(pieces: list[bytes]) -> list[Piece]:
         data, held = held + piece, b""
         while data:
             at_gap = tracker.between
-            control = frames.complete_control(data) if at_gap else None
+            control = complete_control(data) if at_gap else None
             if control is not None:
                 out.append(control[0])
                 data = data[control[1] :]
@@ -123,20 +124,20 @@ def test_what_a_server_may_not_send_is_stopped_at_and_what_came_before_passes(he
     assert tracker.track(before + data, len(before + data)) == len(before)
     assert tracker.between
     with pytest.raises(frames.FrameError):
-        frames.complete_control(data)
+        complete_control(data)
 
 
 @pytest.mark.parametrize("head", ["0900", "897e0080", "89ff", "8880"])
 def test_a_control_frame_that_breaks_the_rules(head: str) -> None:
     with pytest.raises(frames.FrameError):
-        frames.complete_control(bytes.fromhex(head))
+        complete_control(bytes.fromhex(head))
 
 
 def test_a_control_frame_is_complete_or_not() -> None:
     data = frames.server_frame(PING, b"abc")
-    assert all(frames.complete_control(data[:size]) is None for size in range(len(data)))
-    assert frames.complete_control(data + b"more") == (Control(PING, b"abc"), len(data))
-    assert frames.complete_control(frames.server_frame(BINARY, b"abc")) is None
+    assert all(complete_control(data[:size]) is None for size in range(len(data)))
+    assert complete_control(data + b"more") == (Control(PING, b"abc"), len(data))
+    assert complete_control(frames.server_frame(BINARY, b"abc")) is None
 
 
 RUNS = st.lists(st.tuples(st.sampled_from((0, 1, 50, 125, 126, 1024)), st.integers(1, 30)), min_size=1, max_size=5)

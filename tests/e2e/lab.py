@@ -62,25 +62,30 @@ def free_port() -> int:
 class Lab:
     """Made by the admin's own commands: migrate, user add, assign, serve."""
 
-    def __init__(self, folder: Path, **settings: str) -> None:
-        """``settings``: further environment for the portal."""
+    def __init__(self, folder: Path, *, real: bool = True, port: int | None = None, **settings: str) -> None:
+        """``real``: with OpenSSH and QEMU, or else the simulator's own sshd and drawn guests.
+
+        ``port``: where the portal listens; None: a free one. ``settings``: further environment for the portal.
+        """
         self.folder = folder
         plain = {name: value for name, value in os.environ.items() if not name.startswith("PROXMOX_")}
         self.simulator = Child(
-            ["-m", "cyberlab.simulator", "--state", str(folder / "proxmox"), "--with-parent"], r"^\{", plain,
-            folder / "simulator.log",
+            ["-m", "cyberlab.simulator", "--state", str(folder / "proxmox"), "--with-parent"]
+            + ([] if real else ["--no-qemu"]),
+            r"^\{", plain, folder / "simulator.log",
         )  # fmt: skip
         self.sshd: Sshd | None = None
         self.portal: Child | None = None
         try:
             facts: dict[str, Any] = json.loads(self.simulator.ready)
             self.qemu: bool = facts["qemu"]
-            self.sshd = Sshd(folder / "sshd", [folder / "proxmox" / "bin"])
-            self.sshd.start()
-            port = free_port()
-            self.url = f"http://127.0.0.1:{port}"
+            if real:
+                self.sshd = Sshd(folder / "sshd", [folder / "proxmox" / "bin"])
+                self.sshd.start()
+            port = port or free_port()
+            self.url = settings.get("PUBLIC_URL", f"http://127.0.0.1:{port}")
             # pvesh comes from OpenSSH's own server, the rest from the simulated node.
-            self.environment = plain | facts["environment"] | self.sshd.settings() | {
+            self.environment = plain | facts["environment"] | (self.sshd.settings() if self.sshd else {}) | {
                 "LISTEN_PORT": str(port),
                 "PUBLIC_URL": self.url,
                 "SECRET_KEY": "end-to-end-tests-keep-this-secret-0123456789",
@@ -98,7 +103,7 @@ class Lab:
         self.command("migrate")
         for name, role in (("ada", "student"), ("ben", "student"), ("tom", "teacher"), ("ann", "admin")):
             self.command("user", "add", name, "--role", role, "--password-stdin", stdin=PASSWORD)
-        for vmid in (100, 101, 102):
+        for vmid in (100, 101, 102, 300):
             self.command("assign", "ada", f"demo/{vmid}")
 
     def command(self, *words: str, stdin: str = "") -> str:

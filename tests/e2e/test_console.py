@@ -8,20 +8,13 @@ import time
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.e2e.conftest import Visit
+from tests.e2e.conftest import Visit, open_console
 from tests.e2e.lab import Lab
 
 
 async def picture(page: Page) -> str:
     """A fingerprint of what the canvas shows."""
     return hashlib.sha256(await page.locator("#screen canvas").screenshot()).hexdigest()
-
-
-async def open_console(page: Page, name: str) -> None:
-    """Click a machine's "Open" on the student's page and wait for its picture."""
-    await page.get_by_role("link", name=f"Open {name}").click()
-    await expect(page.locator("#screen canvas")).to_be_visible(timeout=20_000)
-    await expect(page.locator("body")).to_contain_text("connected", timeout=20_000)
 
 
 async def until_changed(page: Page, before: str) -> str:

@@ -7,6 +7,10 @@ import re
 import pytest
 
 from cyberlab.auth.access import Action
+from cyberlab.db import groups
+from cyberlab.db.models import MembershipRole, utcnow
+from cyberlab.handlers.api.base import METHODS, ApiHandler, NoSuchAddressHandler, operation_of
+from cyberlab.handlers.api.routes import DocumentHandler
 from cyberlab.handlers.base import BaseHandler
 from cyberlab.handlers.factors import (
     EnrolHandler,
@@ -19,7 +23,7 @@ from cyberlab.handlers.files import AssetHandler, FaviconHandler, HealthHandler
 from cyberlab.handlers.login import HomeHandler, LoginHandler
 from cyberlab.handlers.routes import routes
 from cyberlab.handlers.sso import CallbackHandler, SsoLogoutHandler, StartHandler
-from tests.web import Client, World, text
+from tests.web import TEST, Client, World, text
 
 # Whoever adds to these says: everybody in the world may ask this.
 PUBLIC = {HomeHandler, LoginHandler, AssetHandler, FaviconHandler, HealthHandler}
@@ -27,6 +31,8 @@ PUBLIC = {HomeHandler, LoginHandler, AssetHandler, FaviconHandler, HealthHandler
 PUBLIC |= {FactorHandler, PasskeyHandler, EnrolHandler, EnrolPasskeyHandler, EnrolPictureHandler}
 
 PUBLIC |= {StartHandler, CallbackHandler, SsoLogoutHandler}
+# The description of the API says nothing of anybody.
+PUBLIC |= {DocumentHandler, NoSuchAddressHandler}
 
 
 def test_every_handler_is_public_by_name_or_asks(world: World) -> None:
@@ -40,6 +46,8 @@ def test_every_handler_is_public_by_name_or_asks(world: World) -> None:
         assert not spec.regex.pattern.startswith("/admin") or handler.rule.action == Action.ADMINISTER
         if handler.rule.on_vm:
             assert spec.regex.groups == 1, f"{handler.__name__}: the address must begin with the VM's id"
+        if spec.regex.pattern.startswith("/teacher/classes/"):
+            assert handler.rule.on_class, f"{handler.__name__} is about a class, but asks not about it"
 
 
 @pytest.mark.gen_test
@@ -53,7 +61,12 @@ async def test_a_handler_without_a_rule_answers_nobody(client: Client, monkeypat
 def _filled(pattern: str, world: World) -> str:
     """An address that exists: the ids are those of "kali", of its assignment, or of the student."""
     vm = world.vms["kali"]
-    ids = {"/admin/users": world.users["student"], "/admin/assignments": world.assignment}
+    ids = {
+        "/admin/users": world.users["student"],
+        "/admin/assignments": world.assignment,
+        "/teacher/classes": world.group,
+        "/admin/classes": world.group,
+    }
     number = next((value for prefix, value in ids.items() if pattern.startswith(prefix)), vm)
     return re.sub(r"\(\[0-9\][^)]*\)", str(number), pattern).rstrip("$")
 
@@ -80,10 +93,22 @@ async def test_nobody_is_sent_to_sign_in(client: Client, world: World) -> None:
 @pytest.mark.gen_test(timeout=20)
 async def test_a_form_without_its_token_is_refused(client: Client, world: World) -> None:
     for path, handler in [*_guarded(world), ("/auth/login", LoginHandler)]:
+        if issubclass(handler, ApiHandler):
+            continue  # no cookie is looked at there: the next test
         response = await client.ask(path, "admin", form={}, xsrf=False)
         assert response.code == 403, path
         assert "expired" in text(response) or handler.answers_json
         assert response.headers["X-Request-Id"] in text(response)
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_the_api_looks_at_no_cookie(client: Client, world: World) -> None:
+    for path, handler in _guarded(world):
+        if issubclass(handler, ApiHandler):
+            for method in METHODS:
+                if operation_of(handler, method):
+                    response = await client.ask(path, "admin", method=method.upper())
+                    assert response.code == 401, (method, path)
 
 
 @pytest.mark.gen_test
@@ -113,6 +138,29 @@ async def test_the_admins_pages_are_for_admins(client: Client, world: World, who
 async def test_the_teachers_pages_are_not_for_students(client: Client) -> None:
     assert (await client.ask("/teacher", "student")).code == 403
     assert (await client.ask("/teacher/states", "student")).code == 403
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_a_class_is_for_its_teachers(client: Client, world: World) -> None:
+    with world.database.transaction() as s:
+        foreign = groups.create(s, TEST, name="Databases").id
+        groups.add_member(s, TEST, foreign, world.users["teacher"], MembershipRole.STUDENT)
+    paths = [path for path, handler in _guarded(world) if handler.rule is not None and handler.rule.on_class]
+    assert len(paths) >= 7
+    for path in paths:
+        theirs = path.replace(f"/classes/{world.group}", f"/classes/{foreign}", 1)
+        for who, asked in (("student", path), ("other", path), ("teacher", theirs)):
+            for form in (None, {"act": "start", "vm": str(world.vms["kali"])}):
+                assert (await client.ask(asked, who, form=form)).code == 403, (who, asked)
+        missing = path.replace(f"/classes/{world.group}", "/classes/999", 1)
+        assert (await client.ask(missing, "admin")).code == 404, missing
+    with world.database.transaction() as s:
+        group = groups.get(s, world.group)
+        assert group is not None
+        group.archived_at = utcnow()
+    for path in paths:
+        assert (await client.ask(path, "teacher")).code == 403, f"{path} of an archived class"
+    assert world.cluster.asked == []
 
 
 @pytest.mark.parametrize(

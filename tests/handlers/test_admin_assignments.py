@@ -36,7 +36,8 @@ async def test_create_with_everything(client: Client, world: World) -> None:
     assert row.ends_at == datetime(2030, 12, 18, tzinfo=UTC)
     assert (row.can_power, row.can_reset) == (True, True)
     listed = text(await client.ask("/admin/assignments?q=spare", "admin"))
-    assert "1 Oct 2026, 08:00 UTC – 18 Dec 2030" in listed
+    assert ">1 Oct 2026, 08:00 UTC</time> – " in listed
+    assert ">18 Dec 2030</time>" in listed
 
 
 @pytest.mark.parametrize("machine", ["spare", "pve/101", "pve/101 spare"])

@@ -33,6 +33,19 @@ async def test_the_scripts_that_it_names_exist(client: Client, world: World) -> 
     assert (await client.ask(scripts[0])).code == 200
 
 
+@pytest.mark.gen_test
+async def test_a_container_gets_a_terminal(client: Client, world: World) -> None:
+    with world.database.transaction() as s:
+        container = vms.ensure(s, TEST, cluster="pve", vmid=300, kind=VmKind.LXC, node="pve1", name="proxy").id
+    for side in ("student", "teacher"):
+        page = text(await client.ask(f"/{side}/console/{container}", "admin"))
+        assert f'data-socket="/vnc-proxy/ws/{container}"' in page
+        assert "style=" not in page
+        names = [part.split('"')[0] for part in page.split('src="')[1:]]
+        names += [part.split('"')[0] for part in page.split('<link rel="stylesheet" href="')[1:]]
+        assert names == [world.portal.assets.url(f) for f in ("terminal.js", "console.css", "vendor/xterm/xterm.css")]
+
+
 @pytest.mark.parametrize(
     ("who", "vm", "code", "title"),
     [

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
-import asyncio
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cyberlab.db import assignments, vms
+from cyberlab.db import assignments, holdings, vms
 from cyberlab.db.models import VmKind
-from cyberlab.problems import PVESH_TIMEOUT, SSH_REFUSED, VM_LOCKED, Problem
+from cyberlab.problems import PVESH_TIMEOUT, SSH_REFUSED, Problem
 from tests.web import TEST, Client, World, resource, text
 
 
@@ -39,6 +39,10 @@ async def test_names_are_escaped(client: Client, world: World) -> None:
     assert "&lt;b&gt;&quot;x" in page
 
 
+def _word(answer: dict[str, object], world: World) -> str:
+    return str(answer["machines"][str(world.vms["kali"])]["word"])  # type: ignore[index]
+
+
 async def _states(client: Client, path: str = "/student/states", who: str = "student") -> dict[str, object]:
     response = await client.ask(path, who)
     assert response.code == 200
@@ -52,8 +56,8 @@ async def _states(client: Client, path: str = "/student/states", who: str = "stu
         (resource(100, "kali"), "running", "running"),
         (resource(100, "kali", "stopped"), "stopped", "stopped"),
         (resource(100, "kali", "stopped", lock="backup"), "stopped", "stopped, busy: backup"),
-        (resource(100, "kali", "unknown"), "unknown", "unknown"),
-        (resource(999, "kali"), "gone", "not on the cluster"),
+        (resource(100, "kali", "unknown"), "unknown", "unknown: its host does not answer"),
+        (resource(999, "kali"), "gone", "not on the cluster any more"),
     ],
 )
 @pytest.mark.gen_test
@@ -61,8 +65,11 @@ async def test_states(client: Client, world: World, found: object, state: str, w
     world.cluster.found = [found]  # type: ignore[list-item]
     answer = await _states(client)
     assert answer == {
-        "machines": {str(world.vms["kali"]): {"state": state, "word": word, "stale": False}},
+        "machines": {
+            str(world.vms["kali"]): {"state": state, "word": word, "stale": False, "busy": False, "problem": None}
+        },
         "message": None,
+        "version": answer["version"],
     }
 
 
@@ -89,7 +96,7 @@ async def test_what_the_cluster_said_last_is_shown_as_old(client: Client, world:
     await _states(client)
     world.cluster.problem = Problem(SSH_REFUSED)
     answer = await _states(client)
-    assert answer["machines"][str(world.vms["kali"])] == {"state": "running", "word": "running", "stale": True}  # type: ignore[index]
+    assert _word(answer, world) == "running, a while ago"
     assert "cannot be reached" in str(answer["message"])
 
 
@@ -111,61 +118,66 @@ async def test_a_cluster_that_is_gone_from_the_settings(client: Client, world: W
     assert (await client.ask(f"/student/machines/{vm.id}/start", "student", form={})).code == 503
 
 
-def _word(answer: dict[str, object], world: World) -> str:
-    return str(answer["machines"][str(world.vms["kali"])]["word"])  # type: ignore[index]
-
-
-@pytest.mark.gen_test
-async def test_start_goes_on_behind_the_page(client: Client, world: World) -> None:
-    world.cluster.found = [resource(100, "kali", "stopped")]
-    path = f"/student/machines/{world.vms['kali']}/start"
-    response = await client.ask(path, "student", form={})
-    assert (response.code, response.headers["Location"]) == (303, "/student")
-    notice = next(value for value in response.headers.get_list("Set-Cookie") if "notice" in value).split(";")[0]
-    shown = await client.ask("/student", headers={"Cookie": f"{notice}; cyberlab={world.tokens['student']}"})
-    assert "kali is being started" in text(shown)
-    assert _word(await _states(client), world) == "starting…"
-    assert (await client.ask(path, "student", form={})).code == 303
-    assert world.cluster.started == [("pve1", "qemu", 100)], "one start is enough"
-    errand = world.portal.errands.of(world.vms["kali"])
-    assert errand is not None
-    assert errand.task is not None
-    world.cluster.start_may_end.set()
-    await errand.task
-    assert _word(await _states(client), world) == "running", "the cluster's list is behind"
-    assert (await client.ask(path, "student")).code == 405
-
-
-@pytest.mark.gen_test
-async def test_a_start_that_fails_is_told(client: Client, world: World, caplog: pytest.LogCaptureFixture) -> None:
-    world.cluster.found = [resource(100, "kali", "stopped")]
-    world.cluster.start_may_end.set()
-    await _states(client)
-    world.cluster.problem = Problem(VM_LOCKED, "locked (backup)")
-    await client.ask(f"/student/machines/{world.vms['kali']}/start", "student", form={})
-    while (errand := world.portal.errands.of(world.vms["kali"])) is None or errand.task is not None:
-        await asyncio.sleep(0)
-    assert "could not be started: This machine is busy" in _word(await _states(client), world)
-    assert "start of pve/100 kali for student failed: vm-locked: locked (backup)" in caplog.text
-
-
-@pytest.mark.gen_test
-async def test_starts_end_with_the_portal(client: Client, world: World) -> None:
-    await client.ask(f"/student/machines/{world.vms['kali']}/start", "student", form={})
-    await world.portal.errands.close()
-    errand = world.portal.errands.of(world.vms["kali"])
-    assert errand is not None
-    assert not errand.running
-
-
-@pytest.mark.gen_test
-async def test_start_wants_the_right(client: Client, world: World) -> None:
+def _give(world: World, vm: str, who: str = "student", **more: object) -> None:
     with world.database.transaction() as s:
-        assignments.update(s, TEST, world.assignment, starts_at=None, ends_at=None, can_power=False, can_reset=False)
-    path = f"/student/machines/{world.vms['kali']}/start"
-    assert (await client.ask(path, "student", form={})).code == 403
-    assert (await client.ask(path, "other", form={})).code == 403
-    assert world.cluster.started == []
+        assignments.create(s, TEST, vm_id=world.vms[vm], user_id=world.users[who], **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.gen_test
+async def test_what_begins_later_is_shown_and_cannot_be_opened(client: Client, world: World) -> None:
+    _give(world, "spare", starts_at=datetime(2099, 12, 1, 9, 0, tzinfo=UTC), can_power=True)
+    page = text(await client.ask("/student", "student"))
+    assert "Begins <time" in page
+    assert "1 Dec 2099, 09:00" in page
+    assert f"/student/console/{world.vms['spare']}" not in page
+    answer = await _states(client)
+    assert str(world.vms["spare"]) not in answer["machines"]  # type: ignore[operator]
+
+
+@pytest.mark.gen_test
+async def test_what_ends_today_is_said(client: Client, world: World) -> None:
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+    _give(world, "spare", ends_at=tomorrow)
+    _give(world, "other", ends_at=datetime(2099, 12, 18, tzinfo=UTC))
+    page = text(await client.ask("/student", "student"))
+    assert "Ends today at midnight" in page
+    assert re.search("until <time[^>]*>18 Dec 2099</time>", page)
+
+
+@pytest.mark.gen_test
+async def test_the_class_and_what_vanished_are_said(client: Client, world: World) -> None:
+    _give(world, "spare", via_group_id=world.group)
+    with world.database.transaction() as s:
+        vm = vms.get(s, world.vms["spare"])
+        assert vm is not None
+        vm.vanished_at = datetime(2026, 11, 3, tzinfo=UTC)
+    page = text(await client.ask("/student", "student"))
+    assert "Network security" in page
+    assert re.search("gone from the cluster since <time[^>]*>3 Nov 2026</time>", page)
+
+
+@pytest.mark.gen_test
+async def test_the_page_learns_that_it_is_out_of_date(client: Client, world: World) -> None:
+    page = text(await client.ask("/student", "student"))
+    before = (await _states(client))["version"]
+    assert f'data-version="{before}"' in page
+    _give(world, "spare")
+    assert (await _states(client))["version"] != before
+
+
+@pytest.mark.gen_test
+async def test_rights_decide_what_is_offered(client: Client, world: World) -> None:
+    with world.database.transaction() as s:
+        holdings.name_snapshot(s, TEST, list(world.vms.values()), "lesson-3")
+    page = text(await client.ask("/student", "student"))
+    kali = world.vms["kali"]
+    assert f'action="/student/machines/{kali}/shutdown"' in page
+    assert "lesson-3" not in page, "may not reset"
+    with world.database.transaction() as s:
+        assignments.update(s, TEST, world.assignment, starts_at=None, ends_at=None, can_power=False, can_reset=True)
+    page = text(await client.ask("/student", "student"))
+    assert "/shutdown" not in page
+    assert "Reset to “lesson-3”" in page
 
 
 @pytest.mark.gen_test
@@ -173,14 +185,3 @@ async def test_a_forged_notice_is_not_shown(client: Client, world: World) -> Non
     cookie = f'cyberlab-notice="2|1:0|10:1|15:forged|8:Zm9yZ2Vk|00"; cyberlab={world.tokens["student"]}'
     page = await client.ask("/student", headers={"Cookie": cookie})
     assert (page.code, "forged" in text(page)) == (200, False)
-
-
-@pytest.mark.gen_test
-async def test_the_teacher_sees_what_the_students_hold(client: Client, world: World) -> None:
-    page = text(await client.ask("/teacher", "teacher"))
-    assert "kali" in page
-    assert "A. Student" in page
-    assert f"/teacher/console/{world.vms['kali']}" in page
-    assert f"/teacher/console/{world.vms['other']}" not in page
-    answer = await _states(client, "/teacher/states", "teacher")
-    assert answer["machines"] == {str(world.vms["kali"]): {"state": "running", "word": "running", "stale": False}}

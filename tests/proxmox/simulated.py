@@ -30,9 +30,8 @@ class Moves:
         self.nodes.append(node)
 
 
-def source(
-    cluster: Cluster, vmid: int, node: str = "pve1", moves: Moves | None = None, kind: VmKind = VmKind.QEMU
-) -> VmSource:
+def source(cluster: Cluster, vmid: int, node: str = "pve1", moves: Moves | None = None) -> VmSource:
+    kind = VmKind.LXC if vmid == 300 else VmKind.QEMU
     vm = Vm(cluster="demo", vmid=vmid, kind=kind, node=node, name="x")
     return VmSource(cluster, vm, (moves or Moves()).note, who="7")
 

@@ -10,7 +10,6 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from cyberlab import problems
-from cyberlab.db.models import VmKind
 from cyberlab.problems import Problem
 from cyberlab.proxmox.cluster import Cluster
 from cyberlab.proxmox.minting import cookie_command, ticket_command
@@ -59,7 +58,7 @@ async def test_the_whole_way_as_somebody_who_may_open_consoles(
     await node.booted()
     origin = source(cluster, 100)
     await look(await origin.target())
-    await type_into(await source(cluster, 300, kind=VmKind.LXC).target())
+    await type_into(await source(cluster, 300).target())
     assert node.tickets.cookie_user(await cluster.auth_cookie()) == USER
     ticket = await cluster.console_ticket("pve1", "qemu", 105)
     bound = ticket.port if hardened else None

@@ -11,7 +11,6 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from cyberlab import problems
-from cyberlab.db.models import VmKind
 from cyberlab.proxmox.cluster import Cluster, TaskStatus
 from cyberlab.simulator.node import SimulatedCluster
 from cyberlab.simulator.state import User
@@ -73,7 +72,7 @@ async def test_every_kind_of_console(
     assert len(await look(target)) == 24
     assert (target.vnc_password == "PVEVNC:6") is not hardened
     await look(await source(cluster, 102, "pve2").target())
-    terminal = await source(cluster, 300, kind=VmKind.LXC).target()
+    terminal = await source(cluster, 300).target()
     assert terminal.terminal_ticket
     if hardened or not cluster.settings.by_token:  # before, termproxy took no token
         await type_into(terminal)

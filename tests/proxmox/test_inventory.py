@@ -69,6 +69,29 @@ async def test_the_last_good_one_survives_a_failure(clock: list[float]) -> None:
     with pytest.raises(Problem):
         await cache.get(10.0)
     assert cache.last is good
+    clock[0] += 1.1
     with pytest.raises(Problem):
         await cache.get(10.0)
     assert fetch.asked == 3, "a failure does not count as asked"
+
+
+@pytest.mark.gen_test
+async def test_a_cluster_that_is_down_is_left_alone_for_longer_and_longer(clock: list[float]) -> None:
+    fetch = Fetch()
+    cache = InventoryCache(fetch)
+    fetch.problem = Problem(problems.SSH_REFUSED, "pve1")
+    asked = []
+    for _ in range(60):
+        with pytest.raises(Problem, match=problems.SSH_REFUSED):
+            await cache.get(10.0)
+        asked.append(fetch.asked)
+        clock[0] += 1.0
+    assert fetch.asked < 10
+    assert asked[:5] == [1, 2, 2, 3, 3]
+    with pytest.raises(Problem):
+        await cache.get(0.0)
+    assert fetch.asked == asked[-1] + 1, "who wants to know now is not kept waiting"
+    fetch.problem = None
+    clock[0] += 15.0
+    assert (await cache.get(10.0)).resources[100].status == "running"
+    assert cache.problem is None

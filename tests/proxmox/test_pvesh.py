@@ -100,7 +100,8 @@ def test_words_on_stderr_are_no_failure() -> None:
         ("", 127, problems.PVESH_MISSING),
         ("", 126, problems.PVESH_MISSING),
         ("", 255, problems.PVESH_FAILED),
-        ("snapshot 'x' does not exist", 2, problems.PVESH_FAILED),
+        ("snapshot 'x' does not exist", 2, problems.SNAPSHOT_GONE),
+        ("VM quit/powerdown failed - got timeout", 255, problems.SHUTDOWN_IGNORED),
     ],
 )
 def test_what_pvesh_means(stderr: str, exit_status: int, code: str) -> None:

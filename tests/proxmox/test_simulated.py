@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from tornado.ioloop import IOLoop
 
 from cyberlab import problems
+from cyberlab.console import terminal
+from cyberlab.console.upstream import dial
 from cyberlab.handlers.vm_source import VmSource
 from cyberlab.problems import Problem
 from cyberlab.proxmox.cluster import Cluster, TaskStatus
@@ -88,6 +92,33 @@ async def test_to_an_open_console(
     secrets += [target.vnc_password, ticket.password] if hardened else []
     assert "cyberlab.proxmox.paramiko" in {record.name for record in caplog.records}, "it does log, when asked"
     assert not any(secret in shown for secret in secrets)
+
+
+@pytest.mark.parametrize("hardened", [True, False], ids=["since 2026-04", "before"])
+@pytest.mark.gen_test(timeout=30)
+async def test_to_an_open_terminal(
+    cluster: Cluster, node: SimulatedCluster, caplog: pytest.LogCaptureFixture, hardened: bool
+) -> None:
+    """Its certificate is verified, though termproxy does not tell whose it must be."""
+    for name in ("", "paramiko", "paramiko.transport", "cyberlab.proxmox.paramiko"):
+        caplog.set_level(logging.DEBUG, name)
+    node.options.hardened = hardened
+    origin = source(cluster, 300)
+    for _ in range(2):
+        target = await origin.target()
+        assert target.context is not None
+        assert target.context.verify_mode is ssl.CERT_REQUIRED
+        link = await dial(target)
+        try:
+            await terminal.authenticate(link, target)
+            assert (await link.read(6)) in (b"Debian", b"\r\x1b[K\x1b[")
+        finally:
+            link.abort()
+    assert (target.vnc_password, target.terminal_user) == ("", "root@pam")
+    shown = caplog.text + repr(target)
+    secret = target.terminal_ticket.rpartition("::")[2]
+    assert secret not in shown
+    assert quote(secret, safe="") not in shown
 
 
 @pytest.mark.gen_test(timeout=30)

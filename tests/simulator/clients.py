@@ -24,12 +24,13 @@ from cyberlab.simulator.websocket import unmask
 DEADLINE = 10.0
 
 
-def connect_ssh(cluster: SimulatedCluster) -> paramiko.SSHClient:
+def connect_ssh(cluster: SimulatedCluster, node: str = "pve1") -> paramiko.SSHClient:
     """A paramiko client that verifies the host key; blocking."""
+    member = cluster.members[node]
     client = paramiko.SSHClient()
     client.load_host_keys(str(cluster.known_hosts))
     client.connect(
-        "127.0.0.1", cluster.sshd.port, "root", key_filename=str(cluster.key_path), allow_agent=False,
+        member.host, member.sshd.port, "root", key_filename=str(cluster.key_path), allow_agent=False,
         look_for_keys=False, timeout=DEADLINE,
     )  # fmt: skip
     transport = client.get_transport()
@@ -66,9 +67,10 @@ class Connection:
     writer: asyncio.StreamWriter
 
     @classmethod
-    async def open(cls, cluster: SimulatedCluster) -> Connection:
+    async def open(cls, cluster: SimulatedCluster, node: str = "pve1") -> Connection:
+        member = cluster.members[node]
         context = ssl.create_default_context(cafile=cluster.folder / "pve-root-ca.pem")
-        return cls(*await asyncio.open_connection("127.0.0.1", cluster.api.port, ssl=context, limit=2**20))
+        return cls(*await asyncio.open_connection(member.host, member.api.port, ssl=context, limit=2**20))
 
     async def get(self, path: str, **headers: str) -> tuple[int, str, dict[str, str]]:
         """Send a GET; header names with underscores. Returns status, reason, headers."""
@@ -140,10 +142,16 @@ UPGRADE = {
 
 
 async def call(
-    cluster: SimulatedCluster, method: str, path: str, form: dict[str, str] | None = None, **headers: str
+    cluster: SimulatedCluster,
+    method: str,
+    path: str,
+    form: dict[str, str] | None = None,
+    *,
+    node: str = "pve1",
+    **headers: str,
 ) -> Reply:
-    """One call on a connection of its own."""
-    connection = await Connection.open(cluster)
+    """One call on a connection of its own, at the web port of ``node``."""
+    connection = await Connection.open(cluster, node)
     try:
         return await connection.call(method, path, form, **headers)
     finally:

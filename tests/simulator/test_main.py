@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import sys
+import tomllib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -59,3 +60,26 @@ async def test_keys_and_ports_stay(state_dir: Path) -> None:
     async with _process(state_dir, "--with-parent", "--ssh-port", ssh, "--api-port", api) as (_, second):
         assert second == first
         assert {path.name: path.read_bytes() for path in state_dir.iterdir() if path.is_file()} == keys
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_several_nodes_and_what_they_did(tmp_path: Path) -> None:
+    arguments = (
+        "--with-parent",
+        "--name",
+        "north",
+        "--nodes",
+        "2",
+        "--address",
+        "127.0.0.31",
+        "--machines",
+        "3",
+        "--cores",
+        "4",
+    )
+    async with _process(tmp_path, *arguments) as (process, ready):
+        found = tomllib.loads(str(ready["clusters_toml"]))["cluster"][0]
+        assert [node["ssh_host"] for node in found["node"]] == ["127.0.0.31", "127.0.0.32"]
+        process.send_signal(signal.SIGUSR1)
+        assert process.stdout is not None
+        assert json.loads(await process.stdout.readline()) == {"cpu": {"pve1": {}, "pve2": {}}}

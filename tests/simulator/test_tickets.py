@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cyberlab.simulator.tickets import Tickets, new_key, vnc_password
+from cyberlab.simulator.tickets import KeyRing, Tickets, new_key, vnc_password
 
 
 @pytest.fixture(scope="module")
 def tickets() -> Tickets:
-    return Tickets(new_key())
+    return Tickets(KeyRing(new_key()))
 
 
 def test_the_forms(tickets: Tickets) -> None:
@@ -36,7 +36,7 @@ def test_any_text_is_refused(text: str) -> None:
     assert not _SHARED.vnc_holds(text, "root@pam", "/vms/100", 5900)
 
 
-_SHARED = Tickets(new_key())
+_SHARED = Tickets(KeyRing(new_key()))
 
 
 def test_passwords_are_as_hostile_as_proxmox_makes_them() -> None:

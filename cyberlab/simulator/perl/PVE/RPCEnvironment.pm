@@ -1,0 +1,7 @@
+package PVE::RPCEnvironment;
+
+# Only to be loaded: see PVE/CLI/pvesh.pm.
+use strict;
+use warnings;
+
+1;
