@@ -68,6 +68,7 @@ class Settings(BaseSettings):
     console_max: int = Field(2000, ge=1)
     console_max_per_user: int = Field(20, ge=1)
     inventory_max_age: Seconds = 10.0
+    audit_keep_days: int = Field(730, ge=0, le=36_500)  # 0: for good
     shutdown_grace: Seconds = 5.0
 
     @property

@@ -97,6 +97,7 @@ class ConsoleSession:
             if self._gateway.registry.draining:
                 raise Problem(problems.SHUTTING_DOWN)
             with self._gateway.registry.entry(self._request, self.end) as live:
+                live.traffic = self._traffic
                 row = asyncio.ensure_future(self._gateway.log.opened(self._request))
                 # Not awaited itself: a database that hangs must not take the consoles with it, and a row that is
                 # being written when the browser leaves must be completed all the same.
@@ -134,6 +135,10 @@ class ConsoleSession:
         elif self._stop is None and self._task is not None:
             self._stop = code
             self._task.cancel()
+
+    def _traffic(self) -> tuple[int, int]:
+        relay = self._relay
+        return (relay.bytes_to_client, relay.bytes_to_upstream) if relay else (0, 0)
 
     def _client_lost(self) -> None:
         if self._relay is None:
@@ -256,8 +261,7 @@ class ConsoleSession:
         return self._open_at is not None and asyncio.get_running_loop().time() - self._open_at >= self._kind.proof
 
     async def _end_row(self, row: asyncio.Future[int] | None, reason: str, detail: str) -> None:
-        relay = self._relay
-        to_client, to_upstream = (relay.bytes_to_client, relay.bytes_to_upstream) if relay else (0, 0)
+        to_client, to_upstream = self._traffic()
         log.info(
             "console ended reason=%s vm=%s user=%s to_client=%d to_upstream=%d request=%s%s",
             reason, self._request.vm_label, self._request.username, to_client, to_upstream,
