@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from cyberlab.auth.access import Action
-from cyberlab.db.errors import Conflict, NotFound
+from cyberlab.db.errors import NotFound
 from cyberlab.db.tokens import Scope
-from cyberlab.handlers.api.base import ApiHandler, operation
+from cyberlab.handlers.api.base import ApiHandler, ApiProblem, operation
 from cyberlab.handlers.api.schemas import OperationOut, Power
 from cyberlab.handlers.base import requires
 from cyberlab.handlers.operations import Act
@@ -16,13 +16,13 @@ class ActHandler(ApiHandler):
     """Begins an operation on the address's machine."""
 
     async def begin(self, act: Act, snapshot: str = "") -> OperationOut:
-        """The operation; its end is asked for later. Raises Conflict."""
+        """The operation; its end is asked for later. Raises ApiProblem."""
         if self.vm.cluster not in self.portal.clusters:
-            raise Conflict("", f"the cluster “{self.vm.cluster}” is not set up")
+            raise ApiProblem(409, "This machine's cluster is not set up", self.vm.cluster)
         try:
             return OperationOut.of(await self.portal.operations.begin(self.actor, self.vm, act, snapshot))
         except Problem as problem:
-            raise Conflict("", problem.advice.title) from None
+            raise ApiProblem(409, problem.advice.title, problem.advice.user) from None
 
 
 @requires(Action.POWER, on_vm=True)
@@ -43,7 +43,7 @@ class ResetHandler(ActHandler):
     async def post(self, machine_id: int) -> OperationOut:
         """Begun, not done."""
         if not self.vm.reset_snapshot:
-            raise Conflict("", "no snapshot has been named for this machine")
+            raise ApiProblem(409, "There is no snapshot to go back to", "None has been named for this machine.")
         return await self.begin(Act.RESET, self.vm.reset_snapshot)
 
 

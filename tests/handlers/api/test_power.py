@@ -18,7 +18,7 @@ async def test_a_machine_is_started_and_watched(script: Script) -> None:
     assert (response.code, begun["act"]) == (202, "start")
     response, problem = await script.ask("POST", f"{path}/power", token, {"act": "stop"})
     assert response.code == 409
-    assert "being done" in problem["detail"]
+    assert "being done" in problem["title"]
     world.cluster.tasks_may_end.set()
     operation = world.portal.operations.get(begun["id"])
     assert operation is not None
@@ -41,4 +41,4 @@ async def test_power_needs_the_right_the_scope_and_a_word_that_means_something(s
     assert (await script.ask("POST", f"{path}/reset", script.token("student")))[0].code == 403  # may not reset it
     response, problem = await script.ask("POST", f"{path}/reset", script.token("teacher"))
     assert response.code == 409
-    assert "no snapshot" in problem["detail"]
+    assert "no snapshot" in problem["title"]
