@@ -67,6 +67,19 @@ class WarmPvesh:
         Problem, and ValueError for what no command line can carry.
         """
         line = command_line(words)
+        return await self._run(line, ["pvesh", *words], timeout, idempotent, subject)
+
+    async def sign(self, line: str, what: Sequence[str], *, timeout: float) -> CommandResult:
+        """Have the node sign what the command ``line`` signs; raise Problem.
+
+        ``what``: "cookie" and a user, or "ticket", a user, a path and perhaps a port, to which old hosts bind nothing.
+        """
+        return await self._run(line, what, timeout, True, "")
+
+    async def _run(
+        self, line: str, words: Sequence[str], timeout: float, idempotent: bool, subject: str
+    ) -> CommandResult:  # fmt: skip
+        """Either way; ``line``: the command."""
         until = time.monotonic() + timeout
         if self._most and not self._closed:
             try:
