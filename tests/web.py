@@ -192,6 +192,7 @@ class Client:
             body=body,
             headers=sent,
             follow_redirects=False,
+            allow_nonstandard_methods=True,
             raise_error=False,
         )
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 from cyberlab.auth import passwords, strength
 from cyberlab.auth.config import Policy
 from cyberlab.db import devices, factors, logins, users
 from cyberlab.db.models import User, utcnow
+from cyberlab.handlers import recent
 from cyberlab.handlers.agents import browser_words
 from cyberlab.handlers.base import BaseHandler, Question, signed_in
 from cyberlab.handlers.forms import Form
@@ -37,6 +40,30 @@ class AccountPage(BaseHandler):
     def confirm(self, *, title: str, text: str, button: str, status: int = 200, problem: str = "") -> None:
         """Ask first."""
         self.ask_first("account/confirm.html", Question(title, text, button, HERE), status=status, problem=problem)
+
+
+class ConfirmedPage(AccountPage):
+    """A page for which somebody has to have shown lately that it is them, not whoever found the browser open."""
+
+    part_of_a_page = False
+
+    async def prepare(self) -> None:
+        """Ask for the password again where that was too long ago."""
+        await super().prepare()
+        if self._finished:
+            return
+        self.check()
+        opens = self.request.method != "POST" and not self.part_of_a_page
+        if not recent.is_recent(self, recent.BEGIN if opens else recent.FINISH):
+            self.redirect(f"{HERE}/confirm?{urlencode({'next': self.page})}", status=303)
+
+    def check(self) -> None:
+        """What else has to hold; raise Refusal."""
+
+    @property
+    def page(self) -> str:
+        """The page to come back to."""
+        return self.request.path
 
 
 @signed_in

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-from urllib.parse import urlencode
 
 from cyberlab.auth.config import Policy
 from cyberlab.auth.factors import Person
 from cyberlab.auth.passkeys import PasskeyRefused
 from cyberlab.db import factors
 from cyberlab.db.errors import Conflict
-from cyberlab.handlers import challenges, recent
-from cyberlab.handlers.account import HERE, AccountPage
+from cyberlab.handlers import challenges
+from cyberlab.handlers.account import HERE, ConfirmedPage
 from cyberlab.handlers.base import signed_in
 from cyberlab.handlers.explanations import Explanation, Refusal
 from cyberlab.handlers.forms import Form, sentence
@@ -27,26 +26,13 @@ SWITCHED_OFF = Explanation(
 LAST = Phrase("Your role needs a second factor, and this is the only one. Add another one first.")
 
 
-class FactorPage(AccountPage):
-    """A page about the second factors of who is signed in, who has shown lately that it is them."""
+class FactorPage(ConfirmedPage):
+    """A page about the second factors of who is signed in."""
 
-    part_of_a_page = False
-
-    async def prepare(self) -> None:
-        """Where the policy is "off", nobody adds what would never be asked for; and nobody changes it unconfirmed."""
-        await super().prepare()
-        if self._finished:
-            return
+    def check(self) -> None:
+        """Where the policy is "off", nobody adds what would never be asked for."""
         if self.policy == Policy.OFF:
             raise Refusal(403, SWITCHED_OFF)
-        opens = self.request.method != "POST" and not self.part_of_a_page
-        if not recent.is_recent(self, recent.BEGIN if opens else recent.FINISH):
-            self.redirect(f"{HERE}/confirm?{urlencode({'next': self.page})}", status=303)
-
-    @property
-    def page(self) -> str:
-        """The page to come back to."""
-        return self.request.path
 
     @property
     def person(self) -> Person:

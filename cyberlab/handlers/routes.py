@@ -13,6 +13,7 @@ from cyberlab.handlers import (
     account_confirm,
     account_factors,
     account_logins,
+    account_tokens,
     admin,
     admin_assignments,
     admin_classes,
@@ -33,6 +34,7 @@ from cyberlab.handlers import (
     teacher_end,
     vnc_proxy,
 )
+from cyberlab.handlers.api.routes import API
 from cyberlab.handlers.base import NotFoundHandler
 from cyberlab.handlers.common import log_request
 from cyberlab.handlers.modules import MODULES
@@ -70,6 +72,8 @@ def routes(portal: Portal) -> list[URLSpec]:
         ("/account/sessions/end", account_logins.EndOthersHandler),
         (f"/account/sessions/{ID}/end", account_logins.EndLoginHandler),
         (f"/account/devices/{ID}/forget", account_logins.ForgetDeviceHandler),
+        ("/account/tokens", account_tokens.TokensHandler),
+        (f"/account/tokens/{ID}/remove", account_tokens.RemoveTokenHandler),
         ("/student", student.StudentHandler),
         ("/student/states", student.StudentStatesHandler),
         (f"/student/machines/{ID}/start", power.StartHandler),
@@ -121,7 +125,7 @@ def routes(portal: Portal) -> list[URLSpec]:
     ]
     static = {"path": str(portal.assets.folder)}
     return [
-        *(URLSpec(pattern, handler) for pattern, handler in table),
+        *(URLSpec(pattern, handler) for pattern, handler in [*table, *API]),
         URLSpec("/static/(?:v-([0-9a-f]{12})/)?(.*)", files.AssetHandler, static),
     ]
 

@@ -340,4 +340,7 @@ async def test_ten_thousand_wrong_passwords(database: Database, anna: User, acto
     assert len(threads) < 30
     assert threading.get_ident() not in threads
     assert isinstance(await service.sign_in("anna", PASSWORD, **BROWSER), SignedIn)
+    noted = [row.action for row in _audit(database)]
+    assert noted.count("login.failure") == len(threads) - 2  # the colleague's, and the owner's, were right
+    assert "login.lock" in noted
     pool.close()

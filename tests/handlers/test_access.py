@@ -9,6 +9,8 @@ import pytest
 from cyberlab.auth.access import Action
 from cyberlab.db import groups
 from cyberlab.db.models import MembershipRole, utcnow
+from cyberlab.handlers.api.base import METHODS, ApiHandler, NoSuchAddressHandler, operation_of
+from cyberlab.handlers.api.routes import DocumentHandler
 from cyberlab.handlers.base import BaseHandler
 from cyberlab.handlers.factors import (
     EnrolHandler,
@@ -29,6 +31,8 @@ PUBLIC = {HomeHandler, LoginHandler, AssetHandler, FaviconHandler, HealthHandler
 PUBLIC |= {FactorHandler, PasskeyHandler, EnrolHandler, EnrolPasskeyHandler, EnrolPictureHandler}
 
 PUBLIC |= {StartHandler, CallbackHandler, SsoLogoutHandler}
+# The description of the API says nothing of anybody.
+PUBLIC |= {DocumentHandler, NoSuchAddressHandler}
 
 
 def test_every_handler_is_public_by_name_or_asks(world: World) -> None:
@@ -89,10 +93,22 @@ async def test_nobody_is_sent_to_sign_in(client: Client, world: World) -> None:
 @pytest.mark.gen_test(timeout=20)
 async def test_a_form_without_its_token_is_refused(client: Client, world: World) -> None:
     for path, handler in [*_guarded(world), ("/auth/login", LoginHandler)]:
+        if issubclass(handler, ApiHandler):
+            continue  # no cookie is looked at there: the next test
         response = await client.ask(path, "admin", form={}, xsrf=False)
         assert response.code == 403, path
         assert "expired" in text(response) or handler.answers_json
         assert response.headers["X-Request-Id"] in text(response)
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_the_api_looks_at_no_cookie(client: Client, world: World) -> None:
+    for path, handler in _guarded(world):
+        if issubclass(handler, ApiHandler):
+            for method in METHODS:
+                if operation_of(handler, method):
+                    response = await client.ask(path, "admin", method=method.upper())
+                    assert response.code == 401, (method, path)
 
 
 @pytest.mark.gen_test
