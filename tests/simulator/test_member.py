@@ -201,6 +201,9 @@ async def test_processor_time_is_counted(make_cluster: MakeCluster) -> None:
     await call(cluster, "GET", "/version", node="pve2", Cookie=cookie(cluster))
     assert cluster.cpu_used()["pve2"] == {"pvesh": 0.04, "https": 0.01}
     assert cluster.cpu_used()["pve1"] == {}
+    await _run(cluster, "pve1", "pvesh get /nodes/pve2/qemu/102/config --output-format json")
+    assert cluster.cpu_used()["pve1"] == {"pvesh": 0.02}
+    assert cluster.cpu_used()["pve2"] == {"pvesh": pytest.approx(0.06), "https": 0.01}, "started anew over there"
 
 
 @pytest.mark.gen_test(timeout=20)
