@@ -54,7 +54,7 @@ class Member:
         self.tickets = Tickets(shared.ring, self.clock)
         self.terminals = Terminals(shared.state, shared.options, self.tickets)
         self.consoles = Consoles(
-            shared.state, name, shared.options, shared.tasks, shared.guests, self.terminals, self.cpu
+            shared.state, name, shared.options, shared.tasks, shared.guests, self.terminals, shared.cpus
         )
 
     def clock(self) -> float:
