@@ -50,6 +50,7 @@ class FakeCluster:
     problem: Problem | None = None
     hangs: bool = False
     last_inventory: Inventory | None = None
+    kept: list[Snapshot] | None = None  # every machine's snapshots
     online: dict[str, str] = field(default_factory=lambda: {"pve1": "online", "pve2": "online"})
     asked: list[tuple[str, int, str]] = field(default_factory=list)  # what was begun: act, VMID, snapshot
     tasks_may_end: asyncio.Event = field(default_factory=asyncio.Event)
@@ -69,6 +70,18 @@ class FakeCluster:
         """Note it."""
         return self._begun(node, action, vmid, "")
 
+    async def nodes(self) -> dict[str, str]:
+        """The nodes and their status, or a Problem."""
+        if self.problem:
+            raise self.problem
+        return self.online
+
+    async def version(self) -> str:
+        """The version of pve-manager, or a Problem."""
+        if self.problem:
+            raise self.problem
+        return "9.2.1"
+
     async def rollback(self, node: str, kind: str, vmid: int, name: str, start: bool) -> Upid:
         """Note it."""
         return self._begun(node, "reset", vmid, name)
@@ -86,7 +99,13 @@ class FakeCluster:
             raise problem
 
     async def snapshots(self, node: str, kind: str, vmid: int) -> list[Snapshot]:
-        """Those that the test has named."""
+        """Those that the test has named, a Problem, or nothing for ever."""
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.problem:
+            raise self.problem
+        if self.kept is not None:
+            return self.kept
         if vmid not in self.snapshot_names:
             raise Problem(PVESH_FAILED)
         return [Snapshot(name) for name in self.snapshot_names[vmid]]

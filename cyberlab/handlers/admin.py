@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from cyberlab.auth.access import Action
-from cyberlab.db import assignments, users, vms
+from cyberlab.db import assignments, groups, users, vms
 from cyberlab.db.page import Page
 from cyberlab.handlers.base import BaseHandler, Question, requires
-from cyberlab.handlers.machines import report
 from cyberlab.phrases import Phrase
 
 ROWS = 50
@@ -21,6 +20,9 @@ NOUNS = (
     ("/admin/classes", Phrase("Classes")),
     ("/admin/vms", Phrase("Machines")),
     ("/admin/assignments", Phrase("Assignments")),
+    ("/admin/consoles", Phrase("Live consoles")),
+    ("/admin/logins", Phrase("Sign-ins")),
+    ("/admin/audit", Phrase("Audit")),
 )
 
 
@@ -45,6 +47,14 @@ class AdminHandler(BaseHandler):
         """The ids of the rows that were ticked in a list."""
         ids = self.get_body_arguments("id")
         return {int(value) for value in ids if value.isascii() and value.isdecimal() and len(value) < 11}
+
+    async def class_options(self, chosen: int | None) -> list[tuple[str, str]]:
+        """The classes for a choice in a form, and the ``chosen`` one even if it is archived."""
+        found = await self.portal.database.run(groups.names)
+        if chosen is not None and chosen not in {group_id for group_id, _ in found}:
+            group = await self.portal.database.run(groups.get, chosen)
+            found += [(group.id, group.name)] if group is not None else []
+        return [(str(group_id), name) for group_id, name in found]
 
     def beyond(self, page: Page[Any]) -> bool:
         """Whether the list has become shorter than the page that was asked for."""
@@ -121,15 +131,3 @@ class VmSuggestionsHandler(AdminHandler):
         """Answer ``{"suggestions": [{value, text}]}``."""
         page = await self.portal.database.run(vms.page, search=self.search, limit=SUGGESTIONS)
         self.send_json({"suggestions": [{"value": f"{vm.cluster}/{vm.vmid}", "text": vm.name} for vm in page.rows]})
-
-
-@requires(Action.ADMINISTER)
-class VmStatesHandler(AdminHandler):
-    """The states of the machines on one page of the list."""
-
-    answers_json = True
-
-    async def get(self) -> None:
-        """Answer as for students."""
-        page = await self.portal.database.run(vms.page, search=self.search, offset=self.offset, limit=ROWS)
-        self.send_json(await report(self.portal, page.rows, self.translate))

@@ -13,18 +13,27 @@ from cyberlab.handlers import (
     account_confirm,
     account_factors,
     account_logins,
+    account_preferences,
     account_tokens,
     admin,
     admin_assignments,
+    admin_audit,
+    admin_bulk,
+    admin_changes,
     admin_classes,
+    admin_consoles,
+    admin_logins,
     admin_members,
+    admin_power,
     admin_users,
+    admin_vm,
     admin_vms,
     console,
     factors,
     files,
     languages,
     login,
+    moments,
     power,
     sso,
     student,
@@ -34,6 +43,7 @@ from cyberlab.handlers import (
     teacher_end,
     vnc_proxy,
 )
+from cyberlab.handlers.admin_modules import ADMIN_MODULES
 from cyberlab.handlers.api.routes import API
 from cyberlab.handlers.base import NotFoundHandler
 from cyberlab.handlers.common import log_request
@@ -61,6 +71,9 @@ def routes(portal: Portal) -> list[URLSpec]:
         ("/auth/enrol/picture", factors.EnrolPictureHandler),
         ("/account", account.AccountHandler),
         ("/account/password", account.PasswordHandler),
+        ("/account/preferences", account_preferences.PreferencesHandler),
+        ("/account/zones", account_preferences.ZoneSuggestionsHandler),
+        ("/language", account_preferences.LanguageHandler),
         ("/account/totp", account_factors.AppHandler),
         ("/account/confirm", account_confirm.ConfirmHandler),
         ("/account/confirm/passkey", account_confirm.PasskeyConfirmHandler),
@@ -92,6 +105,7 @@ def routes(portal: Portal) -> list[URLSpec]:
         (f"/teacher/classes/{ID}/operations/{ID}/states", teacher_acts.ResultStatesHandler),
         (f"/teacher/classes/{ID}/end", teacher_end.EndHandler),
         (f"/teacher/console/{ID}", console.TeacherConsoleHandler),
+        (f"/teacher/watch/{ID}", console.WatchHandler),
         (f"/vnc-proxy/ws/{ID}", vnc_proxy.ConsoleSocketHandler),
         (f"/vnc-proxy/status/{ID}", console.ConsoleStatusHandler),
         ("/admin", admin.OverviewHandler),
@@ -113,13 +127,28 @@ def routes(portal: Portal) -> list[URLSpec]:
         (f"/admin/classes/{ID}/archive", admin_classes.ArchiveClassHandler),
         (f"/admin/classes/{ID}/remove", admin_classes.RemoveClassHandler),
         ("/admin/vms", admin_vms.VmsHandler),
-        ("/admin/vms/states", admin.VmStatesHandler),
-        (f"/admin/vms/{ID}", admin_vms.EditVmHandler),
-        (f"/admin/vms/{ID}/remove", admin_vms.RemoveVmHandler),
+        ("/admin/vms/states", admin_vms.VmStatesHandler),
+        ("/admin/vms/assign", admin_vms.AssignVmsHandler),
+        ("/admin/vms/power", admin_power.PowerVmsHandler),
+        (f"/admin/vms/operations/{ID}", admin_power.OperationsHandler),
+        (f"/admin/vms/{ID}", admin_vm.EditVmHandler),
+        (f"/admin/vms/{ID}/state", admin_vm.VmStateHandler),
+        (f"/admin/vms/{ID}/snapshots", admin_vm.SnapshotsHandler),
+        (f"/admin/vms/{ID}/remove", admin_vm.RemoveVmHandler),
         ("/admin/assignments", admin_assignments.AssignmentsHandler),
         ("/admin/assignments/new", admin_assignments.NewAssignmentHandler),
+        ("/admin/assignments/bulk", admin_bulk.BulkHandler),
         (f"/admin/assignments/{ID}", admin_assignments.EditAssignmentHandler),
         (f"/admin/assignments/{ID}/remove", admin_assignments.RemoveAssignmentHandler),
+        ("/admin/changes", admin_changes.ChangesHandler),
+        (f"/admin/changes/{ID}", admin_changes.UndoHandler),
+        ("/admin/consoles", admin_consoles.ConsolesHandler),
+        ("/admin/consoles/end", admin_consoles.EndConsolesHandler),
+        ("/admin/consoles/past", admin_consoles.PastConsolesHandler),
+        ("/admin/logins", admin_logins.LoginsHandler),
+        (f"/admin/logins/{ID}/end", admin_logins.EndLoginHandler),
+        ("/admin/audit", admin_audit.AuditHandler),
+        ("/admin/audit/file", admin_audit.AuditFileHandler),
         ("/healthz", files.HealthHandler),
         ("/favicon.ico", files.FaviconHandler),
     ]
@@ -133,6 +162,7 @@ def routes(portal: Portal) -> list[URLSpec]:
 def make_application(portal: Portal) -> Application:
     """The Tornado application: the routes and what all of them share."""
     languages.load()
+    moments.zones()
     origin = urlsplit(portal.config.public_url)
     secure = portal.config.secure
     return Application(
@@ -140,7 +170,7 @@ def make_application(portal: Portal) -> Application:
         default_handler_class=NotFoundHandler,
         portal=portal,
         template_path=str(ROOT / "templates"),
-        ui_modules=MODULES,
+        ui_modules=[MODULES, ADMIN_MODULES],
         cookie_secret=portal.config.secret_key.get_secret_value(),
         xsrf_cookies=True,
         xsrf_cookie_name="__Host-xsrf" if secure else "_xsrf",

@@ -38,8 +38,9 @@ SOURCE = Path(__file__).with_name("warm.pl")
 class WarmPvesh:
     """Runs pvesh on one node: by a worker, or as a command."""
 
-    def __init__(self, ssh: SshPool, workers: int) -> None:
-        """``workers``: how many processes at most; 0: each call is a command."""
+    def __init__(self, ssh: SshPool, workers: int, label: str = "") -> None:
+        """``workers``: how many processes at most; 0: each call is a command. ``label``: the node, for the log."""
+        self._label = label
         self._ssh = ssh
         self._most = workers
         self._workers: list[WarmWorker] = []
@@ -132,7 +133,7 @@ class WarmPvesh:
         self._pause = _BRIEF if brief else min(max(_LONG, 2 * self._pause), _LONGEST)
         self._not_before = time.monotonic() + self._pause * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
         if not brief:
-            log.warning("warm pvesh: %s; pvesh runs as a command for the next %.0f s", why, self._pause)
+            log.warning("%s: warm pvesh: %s; it runs as a command for the next %.0f s", self._label, why, self._pause)
 
     async def _ready(self, until: float) -> bool:
         """Whether there is a worker, or one on its way comes soon."""
@@ -159,7 +160,7 @@ class WarmPvesh:
     def _started(self, task: asyncio.Task[None]) -> None:
         self._start = None
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("warm pvesh: a worker did not start", exc_info=error)
+            log.error("%s: warm pvesh: a worker did not start", self._label, exc_info=error)
             self._failed(brief=False, why="internal error")
 
     async def _one_more(self, old: WarmWorker | None) -> None:
@@ -191,7 +192,7 @@ class WarmPvesh:
             self._retired.add(old)
         self._workers.append(worker)
         self._pause = 0.0
-        log.info("warm pvesh: a worker is ready")
+        log.debug("%s: warm pvesh: a worker is ready", self._label)
 
     def close(self) -> None:
         """End the workers (blocking; called from the loop, before the SSH pool's)."""
