@@ -62,7 +62,7 @@ async def _pvesh(walk: Walk) -> list[str]:
 async def _inventory(walk: Walk) -> list[str]:
     cluster = walk.cluster
     walk.inventory = inventory = await cluster.resources(0.0)
-    nodes = await cluster.pvesh.nodes()
+    nodes = await cluster.api.nodes()
     machines = [found for found in inventory.resources.values() if found.kind == "qemu"]
     running = sum(found.status == "running" for found in machines)
     offline = sorted(name for name, status in nodes.items() if status != "online")

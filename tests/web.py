@@ -27,7 +27,7 @@ from cyberlab.db.engine import Database
 from cyberlab.db.models import MembershipRole, Role, VmKind
 from cyberlab.handlers.portal import Portal
 from cyberlab.problems import PVESH_FAILED, Problem
-from cyberlab.proxmox.answers import Resource, Snapshot, Upid
+from cyberlab.proxmox.answers import Resource, Snapshot, Upid, VmStatus
 from cyberlab.proxmox.inventory import Inventory
 from cyberlab.settings import Settings
 
@@ -66,6 +66,10 @@ class FakeCluster:
             raise self.problem
         self.last_inventory = Inventory(self.as_of, {found.vmid: found for found in self.found})
         return self.last_inventory
+
+    async def status(self, node: str, kind: str, vmid: int) -> VmStatus:
+        """As the inventory has it."""
+        return VmStatus(next((found.status for found in self.found if found.vmid == vmid), "stopped"))
 
     async def begin(self, node: str, kind: str, vmid: int, action: str) -> Upid:
         """Note it."""

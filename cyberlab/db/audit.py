@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Select, delete, func, or_, select
+from sqlalchemy import Select, delete, func, insert, or_, select
 from sqlalchemy.orm import Session
 
 from cyberlab.db.models import AuditEvent
@@ -14,6 +14,8 @@ from cyberlab.db.page import Page, paged
 from cyberlab.db.read_only import reads
 from cyberlab.db.rows import deleted
 from cyberlab.db.text import clean, search_words
+
+_AT_ONCE = 1000  # rows of one statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,23 @@ def record(s: Session, actor: Actor, action: str, object: str = "", detail: str 
             address=clean(actor.address, 45),
         )
     )
+
+
+def record_many(s: Session, actor: Actor, action: str, about: Iterable[tuple[str, str]]) -> None:
+    """Add an audit row for each (object, detail): one statement for a thousand of them."""
+    rows = [
+        {
+            "actor_id": actor.user_id,
+            "actor": clean(actor.name, 255),
+            "action": clean(action, 64),
+            "object": clean(object, 320),
+            "detail": clean(detail, 1024),
+            "address": clean(actor.address, 45),
+        }
+        for object, detail in about
+    ]
+    for start in range(0, len(rows), _AT_ONCE):
+        s.execute(insert(AuditEvent), rows[start : start + _AT_ONCE])
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cyberlab.auth.access import Action
-from cyberlab.db import users, vms
+from cyberlab.db import groups, users, vms
 from cyberlab.db.attention import attention, totals
 from cyberlab.db.models import utcnow
 from cyberlab.db.page import Page
@@ -50,6 +50,14 @@ class AdminHandler(BaseHandler):
         """The ids of the rows that were ticked in a list."""
         ids = self.get_body_arguments("id")
         return {int(value) for value in ids if value.isascii() and value.isdecimal() and len(value) < 11}
+
+    async def class_options(self, chosen: int | None) -> list[tuple[str, str]]:
+        """The classes for a choice in a form, and the ``chosen`` one even if it is archived."""
+        found = await self.portal.database.run(groups.names)
+        if chosen is not None and chosen not in {group_id for group_id, _ in found}:
+            group = await self.portal.database.run(groups.get, chosen)
+            found += [(group.id, group.name)] if group is not None else []
+        return [(str(group_id), name) for group_id, name in found]
 
     def beyond(self, page: Page[Any]) -> bool:
         """Whether the list has become shorter than the page that was asked for."""

@@ -83,7 +83,15 @@ class Flag(UIModule):
     def render(self, form: Form, name: str, label: str, hint: str = "") -> str:
         """``hint``: what ticking it means."""
         ticked = bool(form.values.get(name))
-        return self.render_string("modules/flag.html", name=name, label=label, hint=hint, ticked=ticked).decode()
+        now = form.now.get(name)
+        return self.render_string(
+            "modules/flag.html",
+            name=name,
+            label=label,
+            hint=hint,
+            ticked=ticked,
+            now=None if now is None or bool(now) == ticked else bool(now),
+        ).decode()
 
 
 class Problems(UIModule):

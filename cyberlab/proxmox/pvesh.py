@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import shlex
 from typing import Any
 
@@ -16,41 +15,16 @@ from cyberlab import problems
 from cyberlab.problems import Problem
 from cyberlab.proxmox.answers import (
     ConsoleTicket,
-    Upid,
     console_ticket,
     object_of,
-    power_path,
     vm_path,
 )
 from cyberlab.proxmox.calls import Api
 from cyberlab.proxmox.command import CommandResult
 from cyberlab.proxmox.ssh import SshPool
+from cyberlab.proxmox.trouble import meaning, said
 
 log = logging.getLogger(__name__)
-
-_SECRET = re.compile(r".{8}:PVEVNC:\S+|PVE(?:VNC|AuthCookie|APIToken)?[:=]\S+")
-
-# What pvesh says on stderr, and what it means; the first that is found counts.
-_MEANINGS: tuple[tuple[str, str], ...] = (
-    ("unable to find free port", problems.NO_FREE_PORT),
-    (".conf' does not exist", problems.VM_GONE),
-    ("is locked (", problems.VM_LOCKED),
-    ("can't lock file", problems.VM_LOCKED),
-    ("not running", problems.VM_STOPPED),
-    ("snapshot '", problems.SNAPSHOT_GONE),  # "snapshot 'x' does not exist", a task's end
-    ("powerdown failed", problems.SHUTDOWN_IGNORED),
-    ("no quorum", problems.NODE_OFFLINE),
-    ("hostname lookup", problems.NODE_OFFLINE),
-    ("ssh: connect to host", problems.NODE_OFFLINE),  # from there to the VM's node
-    ("no such cluster node", problems.NODE_OFFLINE),
-    ("permission denied (publickey", problems.PVESH_FAILED),  # from there to the VM's node: not about our key
-    ("please run as root", problems.PVESH_MISSING),
-    ("command not found", problems.PVESH_MISSING),
-    ("pvesh: not found", problems.PVESH_MISSING),  # dash
-    ("perl: not found", problems.PVESH_MISSING),
-    ("can't locate pve", problems.PVESH_MISSING),  # perl's modules
-    ("permission denied", problems.PVESH_MISSING),
-)
 
 
 class Pvesh(Api):
@@ -63,17 +37,16 @@ class Pvesh(Api):
 
     async def call(
         self, verb: str, path: str, parameters: dict[str, str] | None = None, *, subject: str = "",
-        timeout: float | None = None, slow: bool = False,
+        timeout: float | None = None,
     ) -> Any:  # fmt: skip
         """Run one pvesh command and return its answer, None for an empty one; raise Problem.
 
         ``verb``: get, set, create or delete. ``subject``: the node that the call is about. ``timeout``: seconds.
-        ``slow``: it waits for a task.
         """
         line = command_line(verb, path, parameters or {})
-        result = await self._ssh.run(
-            line, timeout=timeout or self._timeout, idempotent=verb == "get", subject=subject, slow=slow
-        )  # fmt: skip
+        # A port that nobody comes to closes by itself: such a call may be repeated.
+        idempotent = verb == "get" or path.endswith("proxy")
+        result = await self._ssh.run(line, timeout=timeout or self._timeout, idempotent=idempotent, subject=subject)
         return answer(result)
 
     async def vncproxy(self, node: str, kind: str, vmid: int) -> ConsoleTicket:
@@ -86,11 +59,6 @@ class Pvesh(Api):
         )
         return console_ticket(row)
 
-    async def power(self, node: str, kind: str, vmid: int, action: str, *, timeout: float) -> Upid:
-        """One of POWER; pvesh waits for the task, whose status tells how it was. ``timeout``: seconds."""
-        path = power_path(node, kind, vmid, action)
-        return Upid.parse(await self.call("create", path, subject=node, timeout=timeout, slow=True))
-
     async def detach(self, path: str, parameters: dict[str, str], *, subject: str) -> None:
         """Start a command that outlives its channel, and hear no more of it; raise Problem if not even that works.
 
@@ -102,13 +70,17 @@ class Pvesh(Api):
         if result.exit != 0:
             raise failure(result.exit, result.stderr)
 
+    async def probe(self) -> None:
+        """Whether an SSH connection can be had."""
+        await self._ssh.probe()
+
 
 def answer(result: CommandResult) -> Any:
     """What a finished command answered; raise Problem for a failure or for what is not JSON."""
     if result.exit != 0:
         raise failure(result.exit, result.stderr)
     if result.stderr.strip():
-        log.debug("pvesh warned: %s", _said(result.stderr))
+        log.debug("pvesh warned: %s", said(result.stderr))
     # Not splitlines(): JSON may hold U+2028 and its like unescaped.
     lines = [line for line in result.stdout.split("\n") if line.strip()]
     if not lines:
@@ -133,19 +105,4 @@ def command_line(verb: str, path: str, parameters: dict[str, str]) -> str:
 def failure(exit_status: int, stderr: str) -> Problem:
     """The problem behind a non-zero exit; its detail is what pvesh said first, without anything secret."""
     usual = problems.PVESH_MISSING if exit_status in (126, 127) else problems.PVESH_FAILED
-    return Problem(meaning(stderr, usual), f"exit {exit_status}: {_said(stderr)}")
-
-
-def meaning(text: str, usual: str = problems.PVESH_FAILED) -> str:
-    """The catalogue's code for what pvesh said on stderr, or a task as its exit status; ``usual``: if unknown."""
-    lowered = text.lower()
-    return next((code for words, code in _MEANINGS if words in lowered), usual)
-
-
-def _said(stderr: str) -> str:
-    """The line that tells the cause: the first, but for perl's complaints about the locale and warnings."""
-    lines = [line for line in stderr.split("\n") if line.strip()]
-    complaints = [index for index, line in enumerate(lines) if line.startswith("perl: warning:")]
-    after = lines[complaints[-1] + 1 :] if complaints else lines
-    line = next((line for line in after if not line.startswith("WARN: ")), lines[0] if lines else "")
-    return _SECRET.sub("***", line.strip())[:200]
+    return Problem(meaning(stderr, usual), f"exit {exit_status}: {said(stderr)}")

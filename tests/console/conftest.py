@@ -42,7 +42,7 @@ class Source:
     gate: asyncio.Event | None = None
     explain_gate: asyncio.Event | None = None
 
-    async def target(self) -> Target:
+    async def target(self, on_position: Callable[[int], None]) -> Target:
         self.targets += 1
         self.asked.set()
         if self.gate is not None:
