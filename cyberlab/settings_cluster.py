@@ -86,6 +86,7 @@ class ClusterSettings(BaseSettings):
     source: Literal["pvesh", "https"] = "pvesh"
     console_user: str = ""
     calls_at_once: int = Field(5, ge=1, le=32)
+    warm_workers: int = Field(2, ge=0, le=4)
     _nodes: tuple[NodeSettings, ...] = PrivateAttr(())
 
     @property

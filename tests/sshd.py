@@ -113,7 +113,7 @@ class Sshd:
         values: dict[str, Any] = {
             name.removeprefix("PROXMOX_").lower(): value for name, value in self.settings().items()
         }
-        values |= {"cluster": "test", "host": "https://127.0.0.1:8006", "ssh_connections": 1}
+        values |= {"cluster": "test", "host": "https://127.0.0.1:8006", "ssh_connections": 1, "warm_workers": 0}
         return ClusterSettings(_env_file=None, **(values | changes))
 
     # --- its life

@@ -107,7 +107,7 @@ class ClusterAccess:
         if password := settings.password.get_secret_value():
             return await self._sign_in(settings.user, password)
         user = settings.user if settings.source == "https" else settings.console_user or TICKET_USER
-        minted = await self.nodes.first(lambda node: mint_cookie(node.ssh, user), by_the_way=self._by_the_way)
+        minted = await self.nodes.first(lambda node: mint_cookie(node.warm, user), by_the_way=self._by_the_way)
         cookie = checked(minted)
         if settings.source == "https":
             return await self._sign_in(user, cookie)

@@ -12,7 +12,7 @@ import shlex
 from cyberlab import problems
 from cyberlab.problems import Problem
 from cyberlab.proxmox.pvesh import failure
-from cyberlab.proxmox.ssh import SshPool
+from cyberlab.proxmox.warm import WarmPvesh
 
 TICKET_USER = "root@pam"  # pvesh runs as root and its tickets are root@pam's; the cookie's user must be the same
 _SECONDS = 15.0
@@ -36,21 +36,25 @@ def ticket_command(user: str, vmid: int, port: int | None) -> str:
     return _perl(f"assemble_vnc_ticket(q({_named(user)}), q(/vms/{vmid:d}){bound})")
 
 
-async def mint_cookie(ssh: SshPool, user: str) -> str:
+async def mint_cookie(warm: WarmPvesh, user: str) -> str:
     """Have the node sign a cookie for ``user``; raise Problem."""
-    return await _printed(ssh, cookie_command(user))
+    return await _printed(warm, cookie_command(user), ["cookie", user])
 
 
-async def mint_ticket(ssh: SshPool, user: str, vmid: int, port: int | None) -> str:
+async def mint_ticket(warm: WarmPvesh, user: str, vmid: int, port: int | None) -> str:
     """Have the node sign a console's ticket for ``user``; raise Problem."""
-    ticket = await _printed(ssh, ticket_command(user, vmid, port))
+    ticket = await _printed(
+        warm,
+        ticket_command(user, vmid, port),
+        ["ticket", user, f"/vms/{vmid:d}", *([] if port is None else [f"{port:d}"])],
+    )
     if not _TICKET.fullmatch(ticket):
         raise Problem(problems.TICKET_REFUSED, "what the node signed is no ticket")
     return ticket
 
 
-async def _printed(ssh: SshPool, command: str) -> str:
-    result = await ssh.run(command, timeout=_SECONDS, idempotent=True)
+async def _printed(warm: WarmPvesh, command: str, what: list[str]) -> str:
+    result = await warm.sign(command, what, timeout=_SECONDS)
     if result.exit != 0:
         raise failure(result.exit, result.stderr)
     words = result.stdout.split()

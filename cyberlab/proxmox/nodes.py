@@ -24,6 +24,7 @@ from cyberlab.proxmox.pvesh import Pvesh
 from cyberlab.proxmox.ssh import SshPool
 from cyberlab.proxmox.tls import Trust
 from cyberlab.proxmox.trouble import Unreachable, same
+from cyberlab.proxmox.warm import WarmPvesh
 from cyberlab.proxmox.web import Web
 from cyberlab.settings import ClusterSettings
 
@@ -58,7 +59,8 @@ class Node:
         self.settings = settings
         self.ssh = SshPool(settings)
         self.web = Web(settings)
-        self.pvesh = Pvesh(self.ssh, settings.pvesh_timeout)
+        self.warm = WarmPvesh(self.ssh, settings.warm_workers, settings.host)
+        self.pvesh = Pvesh(self.ssh, self.warm, settings.pvesh_timeout)
         self.api: Api = self.pvesh
         if settings.source == "https":
             self.api = HttpsApi(self.web, lambda: access.trust(self), access.passes, settings.pvesh_timeout)
@@ -122,6 +124,7 @@ class Node:
             self._task.cancel()
         self.admission.close()
         self.web.close()
+        self.warm.close()
         self.ssh.close()
 
 

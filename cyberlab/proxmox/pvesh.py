@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shlex
 from typing import Any
 
 from cyberlab import problems
@@ -23,6 +22,7 @@ from cyberlab.proxmox.calls import Api
 from cyberlab.proxmox.command import CommandResult
 from cyberlab.proxmox.ssh import SshPool
 from cyberlab.proxmox.trouble import meaning, said
+from cyberlab.proxmox.warm import WarmPvesh, command_line
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +30,10 @@ log = logging.getLogger(__name__)
 class Pvesh(Api):
     """Calls of one cluster's API through `pvesh` on one of its nodes."""
 
-    def __init__(self, ssh: SshPool, timeout: float) -> None:
-        """``timeout``: seconds for a call."""
+    def __init__(self, ssh: SshPool, warm: WarmPvesh, timeout: float) -> None:
+        """``warm``: over ``ssh``; ``timeout``: seconds for a call."""
         self._ssh = ssh
+        self._warm = warm
         self._timeout = timeout
 
     async def call(
@@ -43,10 +44,10 @@ class Pvesh(Api):
 
         ``verb``: get, set, create or delete. ``subject``: the node that the call is about. ``timeout``: seconds.
         """
-        line = command_line(verb, path, parameters or {})
+        words = arguments(verb, path, parameters or {})
         # A port that nobody comes to closes by itself: such a call may be repeated.
         idempotent = verb == "get" or path.endswith("proxy")
-        result = await self._ssh.run(line, timeout=timeout or self._timeout, idempotent=idempotent, subject=subject)
+        result = await self._warm.run(words, timeout=timeout or self._timeout, idempotent=idempotent, subject=subject)
         return answer(result)
 
     async def vncproxy(self, node: str, kind: str, vmid: int) -> ConsoleTicket:
@@ -65,7 +66,7 @@ class Pvesh(Api):
         With its channel open, pvesh waits for the task; with the channel closed under it, pvesh kills the task at its
         next line of output (PVE/RESTEnvironment.pm, fork_worker). So it gets a session of its own, and no streams.
         """
-        line = f"setsid -f {command_line('create', path, parameters)} >/dev/null 2>&1 </dev/null"
+        line = f"setsid -f {command_line(arguments('create', path, parameters))} >/dev/null 2>&1 </dev/null"
         result = await self._ssh.run(line, timeout=self._timeout, idempotent=False, subject=subject)
         if result.exit != 0:
             raise failure(result.exit, result.stderr)
@@ -91,15 +92,9 @@ def answer(result: CommandResult) -> Any:
         raise Problem(problems.PVESH_FAILED, "the last line of the answer is not JSON") from None
 
 
-def command_line(verb: str, path: str, parameters: dict[str, str]) -> str:
-    """The command for the remote shell; raise ValueError for what no command line can carry."""
-    # One word each, so that a value which begins with a dash is no option.
-    words = ["pvesh", verb, path, *(f"--{name}={value}" for name, value in parameters.items())]
-    line = shlex.join([*words, "--output-format", "json"])
-    if "\0" in line:
-        raise ValueError("a NUL in an argument")
-    line.encode()  # lone surrogates: UnicodeEncodeError is a ValueError
-    return line
+def arguments(verb: str, path: str, parameters: dict[str, str]) -> list[str]:
+    """What comes behind ``pvesh``: a word for each parameter, so that a value which begins with a dash is no option."""
+    return [verb, path, *(f"--{name}={value}" for name, value in parameters.items()), "--output-format", "json"]
 
 
 def failure(exit_status: int, stderr: str) -> Problem:

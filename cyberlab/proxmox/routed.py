@@ -57,7 +57,7 @@ class Routed(Api):
             if self._user:
                 # termproxy's answer does not show it; without knowing better, it is as since April 2026.
                 self._bound = bound = ticket.bound if ticket.password else self._bound
-                signed = await mint_ticket(host.ssh, self._user, vmid, ticket.port if bound else None)
+                signed = await mint_ticket(host.warm, self._user, vmid, ticket.port if bound else None)
                 ticket = replace(ticket, signed=signed)
             return ticket
 

@@ -94,7 +94,7 @@ class WarmWorker:
             raise Late("not ready in time") from None
 
     async def ask(self, words: Sequence[str], seconds: float, done: Callable[[], None]) -> CommandResult:
-        """Run pvesh with these arguments; ``done`` is called when the worker has finished with it, come what may.
+        """Ask for what the words say (warm.pl); ``done`` is called when the worker has finished with it, come what may.
 
         Raises Late, Lost, Refused, Problem.
         """

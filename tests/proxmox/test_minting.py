@@ -9,12 +9,13 @@ from cyberlab.problems import Problem
 from cyberlab.proxmox.cookies import checked
 from cyberlab.proxmox.minting import cookie_command, mint_cookie, mint_ticket, ticket_command
 from cyberlab.proxmox.ssh import SshPool
+from cyberlab.proxmox.warm import WarmPvesh
 from tests.sshd import Sshd
 
 
 @pytest.mark.gen_test(timeout=30)
 async def test_minted_by_the_node(pool: SshPool, sshd: Sshd) -> None:
-    assert await mint_cookie(pool, "root@pam") == "PVE:root@pam:6B02E097::signature1"
+    assert await mint_cookie(WarmPvesh(pool, 0), "root@pam") == "PVE:root@pam:6B02E097::signature1"
     arguments = (sshd.folder / "perl.log").read_text()
     assert arguments.startswith("-MPVE::RPCEnvironment -e PVE::RPCEnvironment->setup_default_cli_env();")
     assert "assemble_ticket(q(root@pam))" in arguments, "the shell has left it alone"
@@ -37,7 +38,7 @@ async def test_minted_by_the_node(pool: SshPool, sshd: Sshd) -> None:
 async def test_a_node_that_mints_nothing(pool: SshPool, sshd: Sshd, script: str, code: str) -> None:
     (sshd.folder / "bin" / "perl").write_text(f"#!/bin/sh\n{script}\n")
     with pytest.raises(Problem) as caught:
-        checked(await mint_cookie(pool, "root@pam"))
+        checked(await mint_cookie(WarmPvesh(pool, 0), "root@pam"))
     assert caught.value.code == code
 
 
@@ -46,11 +47,11 @@ async def test_a_ticket_for_somebody_else(pool: SshPool, sshd: Sshd) -> None:
     perl = sshd.folder / "bin" / "perl"
     perl.write_text(f'#!/bin/sh\necho "$*" > {sshd.folder}/perl.log\nprintf PVEVNC:6B02E097::c2ln+/==\n')
     for port, end in ((5907, ", 5907)"), (None, "q(/vms/100))")):
-        assert await mint_ticket(pool, "console@pve", 100, port) == "PVEVNC:6B02E097::c2ln+/=="
+        assert await mint_ticket(WarmPvesh(pool, 0), "console@pve", 100, port) == "PVEVNC:6B02E097::c2ln+/=="
         assert (sshd.folder / "perl.log").read_text().strip().endswith(end)
     perl.write_text("#!/bin/sh\necho 'PVE:root@pam:6B02E097::x'\n")
     with pytest.raises(Problem) as caught:
-        await mint_ticket(pool, "console@pve", 100, 5907)
+        await mint_ticket(WarmPvesh(pool, 0), "console@pve", 100, 5907)
     assert caught.value.code == problems.TICKET_REFUSED
 
 

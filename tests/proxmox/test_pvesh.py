@@ -12,7 +12,7 @@ from cyberlab.problems import Problem
 from cyberlab.proxmox import trouble
 from cyberlab.proxmox.answers import TaskStatus, Upid, console_ticket, vm_path
 from cyberlab.proxmox.command import CommandResult
-from cyberlab.proxmox.pvesh import answer, command_line, failure
+from cyberlab.proxmox.pvesh import answer, arguments, command_line, failure
 from cyberlab.proxmox.trouble import meaning
 from tests.proxmox.replay import RECORDED
 
@@ -236,7 +236,7 @@ def test_paths() -> None:
 @pytest.mark.parametrize("value", ["a\0b", "\ud800"])
 def test_what_no_command_line_can_carry(value: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - UnicodeEncodeError is one
-        command_line("set", "/x", {"name": value})
+        command_line(arguments("set", "/x", {"name": value}))
 
 
 def test_the_words_are_all_lower_case() -> None:

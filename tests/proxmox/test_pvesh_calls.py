@@ -12,6 +12,7 @@ from cyberlab.problems import Problem
 from cyberlab.proxmox.answers import POWER, Resource, TaskStatus, Upid, VmStatus, power_path
 from cyberlab.proxmox.pvesh import Pvesh
 from cyberlab.proxmox.ssh import SshPool
+from cyberlab.proxmox.warm import WarmPvesh
 from tests.proxmox.calls import until
 from tests.proxmox.replay import RECORDED
 from tests.sshd import Sshd
@@ -27,7 +28,7 @@ HOSTILE = [
 
 @pytest.fixture
 def pvesh(pool: SshPool) -> Pvesh:
-    return Pvesh(pool, timeout=10.0)
+    return Pvesh(pool, WarmPvesh(pool, 0), timeout=10.0)
 
 
 def argvs(sshd: Sshd) -> list[list[str]]:
