@@ -11,7 +11,7 @@ from importlib import metadata
 from platform import python_version
 from typing import Any, TypeVar
 
-from cyberlab import __version__
+import cyberlab
 from cyberlab.auth.access import Action
 from cyberlab.auth.base import Finding
 from cyberlab.blocking import Load, PoolBusy
@@ -97,7 +97,7 @@ async def _lag() -> float:
 
 def versions() -> list[tuple[str, str]]:
     """Of the portal and what it stands on."""
-    return [("CyberLab", __version__), ("Python", python_version()), *_libraries(LIBRARIES)]
+    return [("CyberLab", cyberlab.__version__), ("Python", python_version()), *_libraries(LIBRARIES)]
 
 
 def _libraries(names: Iterable[str]) -> list[tuple[str, str]]:
