@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from cyberlab.access_watch import AccessWatch
 from cyberlab.console.registry import ConsoleRequest
 from cyberlab.db import assignments, audit, consoles, groups, users, vms
 from cyberlab.db.models import MembershipRole, Role, VmKind
 from cyberlab.handlers.operations import Batch, Phase
-from cyberlab.problems import VM_LOCKED, Problem
+from cyberlab.problems import UNASSIGNED, VM_LOCKED, Problem
 from tests.web import TEST, Client, World, resource, text
 
 
@@ -296,7 +297,12 @@ async def test_a_lesson_is_ended(client: Client, world: World) -> None:
     page = text(await client.ask(_class(world, "/end"), "teacher"))
     assert "2 assignments end at once" in page
     assert "One machine stays with its student" in page
-    assert (await client.ask(_class(world, "/end"), "teacher", form={})).code == 303
+    closed: list[str] = []
+    watching = ConsoleRequest(world.users["student"], "student", 1, world.vms["shared"], "shared")
+    with world.portal.registry.entry(watching, closed.append):
+        assert (await client.ask(_class(world, "/end"), "teacher", form={})).code == 303
+        await AccessWatch(world.database, world.portal.logins, world.portal.registry).look()
+    assert closed == [UNASSIGNED]
     answer = await _json(client, _class(world, "/states"))
     assert answer["machines"].keys() == set(_ids(world, "kali"))
     assert (await client.ask(f"/teacher/console/{world.vms['lab-1']}", "teacher")).code == 403
