@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 from tornado.httpserver import HTTPServer
@@ -22,7 +23,7 @@ from cyberlab.console.fairness import FairLoop
 from cyberlab.console.gateway import Gateway
 from cyberlab.console.registry import ConsoleRequest, Registry
 from cyberlab.console.session import Limits
-from cyberlab.db import consoles, devices, logins, throttle
+from cyberlab.db import audit, consoles, devices, logins, throttle
 from cyberlab.db.engine import Database
 from cyberlab.db.models import utcnow
 from cyberlab.handlers.portal import Portal
@@ -35,6 +36,8 @@ log = logging.getLogger(__name__)
 
 _HASHING_THREADS = 2  # bcrypt gives the GIL back; more threads than cores only make everybody wait longer
 _PURGE_SECONDS = 3600.0
+_PURGE_MOST = 100  # such transactions an hour
+_PURGE_PAUSE = 0.2  # between two of its transactions: others write too
 _ENDING_AT_ONCE = 32  # console rows being completed; well below what the database's pool queues
 
 
@@ -151,8 +154,19 @@ class Server:
                 await self.database.run(logins.purge, utcnow())
                 await self.database.run(throttle.purge, utcnow())
                 await self.database.run(devices.purge, utcnow())
+                await self._purge_history()
             except Exception as error:
-                log.warning("ended login sessions could not be removed: %s", error)
+                log.warning("what is over could not be removed: %s", error)
+
+    async def _purge_history(self) -> None:
+        """Forget what AUDIT_KEEP_DAYS keeps no longer, a few thousand rows a transaction."""
+        days = self.settings.audit_keep_days
+        before = utcnow() - timedelta(days=days)
+        for purge in (audit.purge, consoles.purge):
+            for _ in range(_PURGE_MOST if days else 0):
+                if not await self.database.run(purge, before):
+                    break
+                await asyncio.sleep(_PURGE_PAUSE)
 
     async def stop(self) -> None:
         """Stop listening, end the consoles with a reason, then the upkeep, then the threads."""

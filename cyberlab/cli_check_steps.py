@@ -13,10 +13,10 @@ from cyberlab import problems
 from cyberlab.cli_check_certificate import described
 from cyberlab.cli_check_picture import Screen, first_picture, server_init
 from cyberlab.cli_check_report import count
-from cyberlab.console import vnc
+from cyberlab.console import terminal, vnc
 from cyberlab.console.upstream import Target, UpstreamLink, connect
 from cyberlab.db.models import Vm, VmKind
-from cyberlab.handlers.vm_source import VmSource
+from cyberlab.handlers.vm_source import VmSource, has_terminal
 from cyberlab.problems import Problem
 from cyberlab.proxmox.answers import Resource
 from cyberlab.proxmox.cluster import Cluster, ConsoleTicket, Inventory
@@ -40,6 +40,7 @@ class Walk:
     inventory: Inventory = field(init=False)
     here: str = ""  # the node that SSH leads to
     cookie: str = ""
+    terminal: bool = False  # the machine is a container
     source: VmSource = field(init=False)
     ticket: ConsoleTicket = field(init=False)
     target: Target = field(init=False)
@@ -55,13 +56,17 @@ async def _ssh(walk: Walk) -> list[str]:
 
 
 async def _pvesh(walk: Walk) -> list[str]:
-    return [f"Proxmox VE {await walk.cluster.version()}"]
+    version = await walk.cluster.version()
+    health = walk.cluster.health()[0]
+    if health.cold:
+        walk.warnings.append(f"not kept loaded on the node, so each call costs it 0.6 CPU-seconds: {health.cold}")
+    return [f"Proxmox VE {version}" + ("; kept loaded on the node" if health.warm else "")]
 
 
 async def _inventory(walk: Walk) -> list[str]:
     cluster = walk.cluster
     walk.inventory = inventory = await cluster.resources(0.0)
-    nodes = await cluster.pvesh.nodes()
+    nodes = await cluster.api.nodes()
     machines = [found for found in inventory.resources.values() if found.kind == "qemu"]
     running = sum(found.status == "running" for found in machines)
     offline = sorted(name for name, status in nodes.items() if status != "online")
@@ -88,8 +93,6 @@ async def _vm(walk: Walk) -> list[str]:
     if vm is None:
         raise Problem(problems.VM_GONE, f"{cluster.name}/{asked} is not in the inventory")
     label = f"{cluster.name}/{vm.vmid}"
-    if vm.kind != "qemu":
-        raise Problem(problems.VM_KIND_UNSUPPORTED, f"{label} {vm.name} is an LXC container")
     if trouble := await cluster.explain(vm.node, vm.kind, vm.vmid):
         raise trouble
     if vm.lock:
@@ -98,7 +101,8 @@ async def _vm(walk: Walk) -> list[str]:
     async def moved(node: str) -> None:
         walk.warnings.append(f"{label} has just moved to {node}")
 
-    row = Vm(cluster=cluster.name, vmid=vm.vmid, kind=VmKind.QEMU, node=vm.node, name=vm.name)
+    row = Vm(cluster=cluster.name, vmid=vm.vmid, kind=VmKind(vm.kind), node=vm.node, name=vm.name)
+    walk.terminal = has_terminal(row)
     walk.source = VmSource(cluster, row, moved)
     walk.explain = walk.source.explain
     chosen = "" if asked is not None else " (chosen here)"
@@ -123,6 +127,8 @@ async def _ticket(walk: Walk) -> list[str]:
             f"the clock of {ticket.node_host} is {abs(skew)} s {'ahead of' if skew > 0 else 'behind'} this machine's; "
             "compare both with `timedatectl`"
         )
+    if walk.terminal:
+        return [f"for a terminal; pvesh ran on {ticket.node_host} and opened port {ticket.port}"]
     # Before the hardening, the VNC password was the beginning of the ticket.
     old = ticket.ticket.startswith("PVEVNC:") and ticket.password == ticket.ticket[: len(ticket.password)]
     form = "old format, from before April 2026" if old else "new format"
@@ -152,16 +158,23 @@ async def _websocket(walk: Walk) -> list[str]:
 
 
 async def _vnc(walk: Walk) -> list[str]:
+    if walk.terminal:
+        await terminal.authenticate(walk.link, walk.target)
+        return ["a terminal: termproxy accepted the ticket"]
     await vnc.authenticate(walk.link, walk.target.vnc_password)
     return ["the ticket's VNC password accepted"]
 
 
 async def _screen(walk: Walk) -> list[str]:
+    if walk.terminal:
+        return ["a container has a terminal instead"]
     walk.screen = screen = await server_init(walk.link)
     return [f"{screen.width} × {screen.height}, “{screen.name}”"]
 
 
 async def _pixels(walk: Walk) -> list[str]:
+    if walk.terminal:
+        return ["none wanted: a terminal may well be silent"]
     picture = await first_picture(walk.link, walk.screen)
     shows = "all black: its screen may sleep, or show nothing yet" if picture.black else "not black"
     return [f"{picture.size} bytes in {count(picture.rectangles, 'rectangle')}, {shows}"]

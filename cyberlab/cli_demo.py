@@ -114,6 +114,7 @@ def _configure(state: Path, environment: dict[str, str]) -> settings.Configurati
 def _set_cluster(environment: dict[str, str]) -> None:
     for name in [name for name in os.environ if name.startswith("PROXMOX_")]:
         del os.environ[name]  # a real cluster's settings must not mix with the simulated one's
+    os.environ.pop("CLUSTERS_CONFIG", None)
     os.environ.update(environment)
 
 

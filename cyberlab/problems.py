@@ -61,7 +61,7 @@ VM_KIND_UNSUPPORTED = _advice(
     "This kind of machine has no picture console here",
     "Tell your admin: this machine is a container.",
     "It is an LXC container, whose vncproxy does not work through pvesh: it blocks for 25 s, then fails.",
-    "Containers open as a terminal; only `server.py check` wants a picture: let it check a QEMU VM.",
+    "Containers open as a terminal. Whoever sees this has asked for a picture of one: please report how.",
 )
 
 OPERATION_BUSY = _advice(

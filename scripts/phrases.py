@@ -36,4 +36,6 @@ if __name__ == "__main__":
     for each in sorted((ROOT / "locale").glob("*.csv")):
         shown = needed()
         kept = [row for row in rows_of(each) if (row[0], row[2] if len(row) > 2 else "") in shown]
+        for row in kept:
+            row[1] = row[1].replace(" …", "\u00a0…")  # an ellipsis does not begin a line
         each.write_text(in_order(kept), encoding="utf-8")

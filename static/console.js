@@ -18,6 +18,7 @@ const page = openPage({
     rfb.background = "transparent";
     rfb.scaleViewport = byId("scale").getAttribute("aria-pressed") === "true";
     rfb.showDotCursor = true;
+    rfb.viewOnly = "watch" in document.body.dataset; // the portal drops what would come through all the same
     rfb.addEventListener("connect", () => {
       byId("last")?.remove();
       page.connected();

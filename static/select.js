@@ -17,5 +17,6 @@ for (const form of document.querySelectorAll("form[data-select]")) {
   });
   form.addEventListener("change", show);
   every?.closest("label")?.removeAttribute("hidden");
+  form.querySelector("[data-select-plain]")?.remove();
   show();
 }

@@ -5,6 +5,7 @@ import { FitAddon } from "./vendor/xterm-fit/addon-fit.mjs";
 import { openPage } from "./console/page.js";
 import "./console/styles.js";
 import { Keyboard } from "./console/termproxy.js";
+import { t } from "./words.js";
 
 const byId = (id) => document.getElementById(id);
 const SIZE = "cyberlab.terminal.size";
@@ -14,7 +15,6 @@ const ARROWS = { up: "A", down: "B", right: "C", left: "D" };
 
 const box = byId("terminal");
 const dialog = byId("text");
-const words = dialog.dataset; // this page's texts in the reader's language
 
 let keyboard = null;
 
@@ -23,6 +23,7 @@ const terminal = new Terminal({
   fontSize: remembered(),
   cursorBlink: !matchMedia("(prefers-reduced-motion: reduce)").matches,
   scrollback: 5000,
+  disableStdin: "watch" in document.body.dataset,
   minimumContrastRatio: 4.5,
   linkHandler: { activate() {} }, // where a machine's links lead is the machine's word
   theme: { background: "#0b0d12", foreground: "#e3e7f1", cursor: "#a3b3ff", selectionBackground: "#39425a" },
@@ -49,9 +50,11 @@ const page = openPage({
 });
 
 function type(text) {
-  if (!keyboard) return say(words.disconnected);
-  if (!keyboard.type(text)) return say(words.full);
+  if (!keyboard) say(t("The console is not connected."));
+  else if (!keyboard.type(text)) say(tooMuch());
 }
+
+const tooMuch = () => t("That is too much text at once; put it into the machine in parts.");
 
 let silence = 0;
 function say(text) {
@@ -119,8 +122,8 @@ for (const button of document.querySelectorAll("[data-keys]")) {
 
 async function copy() {
   const text = terminal.getSelection();
-  if (!text) return say(words.nothing);
-  await navigator.clipboard.writeText(text).then(() => say(words.copied), () => say(words.refused));
+  if (!text) return say(t("Select text in the terminal first."));
+  await navigator.clipboard.writeText(text).then(() => say(t("Copied.")), () => say(t("The browser did not allow copying.")));
 }
 
 for (const button of document.querySelectorAll("[data-copy]")) {
@@ -136,8 +139,8 @@ byId("open-text").addEventListener("click", () => {
   byId("text-value").focus();
 });
 byId("type").addEventListener("click", () => {
-  if (!keyboard) byId("text-status").textContent = words.disconnected;
-  else if (new Blob([byId("text-value").value]).size > 200 * 1024) byId("text-status").textContent = words.full;
+  if (!keyboard) byId("text-status").textContent = t("The console is not connected.");
+  else if (new Blob([byId("text-value").value]).size > 200 * 1024) byId("text-status").textContent = tooMuch();
   else {
     terminal.paste(byId("text-value").value);
     dialog.close();

@@ -34,6 +34,7 @@ class LiveConsole:
     close: Callable[[str], None]  # takes a code of problems; returns at once
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     open: bool = False  # the picture is there
+    traffic: Callable[[], tuple[int, int]] = lambda: (0, 0)  # bytes so far: to the browser, to the machine
 
 
 class Full(Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -30,8 +31,11 @@ _LOG_SECONDS = 10.0
 class ConsoleSource(Protocol):
     """What the gateway asks of a cluster for one machine."""
 
-    async def target(self) -> Target:
-        """Get a fresh ticket: a place to dial, good for one connection within ten seconds; raise Problem."""
+    async def target(self, on_position: Callable[[int], None]) -> Target:
+        """Get a fresh ticket: a place to dial, good for one connection within ten seconds; raise Problem.
+
+        ``on_position`` is told the place in the cluster's line while there is one.
+        """
         ...
 
     def cookie_refused(self) -> None:
@@ -93,6 +97,7 @@ class ConsoleSession:
             if self._gateway.registry.draining:
                 raise Problem(problems.SHUTTING_DOWN)
             with self._gateway.registry.entry(self._request, self.end) as live:
+                live.traffic = self._traffic
                 row = asyncio.ensure_future(self._gateway.log.opened(self._request))
                 # Not awaited itself: a database that hangs must not take the consoles with it, and a row that is
                 # being written when the browser leaves must be completed all the same.
@@ -131,6 +136,10 @@ class ConsoleSession:
             self._stop = code
             self._task.cancel()
 
+    def _traffic(self) -> tuple[int, int]:
+        relay = self._relay
+        return (relay.bytes_to_client, relay.bytes_to_upstream) if relay else (0, 0)
+
     def _client_lost(self) -> None:
         if self._relay is None:
             self.end(self._client.end_reason)
@@ -154,7 +163,7 @@ class ConsoleSession:
             try:
                 async with self._gateway.turn(self._request.vm_id):
                     self._step("ticket", "Asking the cluster for a ticket")
-                    target = await self._source.target()
+                    target = await self._source.target(self._in_line)
                     self._kind = kind_of(target)
                     self._step("dial", self._kind.dialling)
                     return await self._dial(target)
@@ -219,6 +228,13 @@ class ConsoleSession:
                     return better.code if better else code
         return code
 
+    def _in_line(self, position: int) -> None:
+        if position == 1:
+            text = self._client.translate("Waiting for the cluster: you are next in line")
+        else:
+            text = self._client.translate("Waiting for the cluster: number %(place)d in line") % {"place": position}
+        self._client.send_event(event="step", step="ticket", text=text)
+
     def _step(self, step: str, text: str) -> None:
         self._client.send_event(event="step", step=step, text=self._client.translate(text))
 
@@ -245,8 +261,7 @@ class ConsoleSession:
         return self._open_at is not None and asyncio.get_running_loop().time() - self._open_at >= self._kind.proof
 
     async def _end_row(self, row: asyncio.Future[int] | None, reason: str, detail: str) -> None:
-        relay = self._relay
-        to_client, to_upstream = (relay.bytes_to_client, relay.bytes_to_upstream) if relay else (0, 0)
+        to_client, to_upstream = self._traffic()
         log.info(
             "console ended reason=%s vm=%s user=%s to_client=%d to_upstream=%d request=%s%s",
             reason, self._request.vm_label, self._request.username, to_client, to_upstream,

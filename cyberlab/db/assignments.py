@@ -16,13 +16,13 @@ from sqlalchemy import BindParameter, ColumnElement, Select, and_, bindparam, or
 from sqlalchemy.orm import Session, aliased, contains_eager, joinedload
 
 from cyberlab.db import audit
+from cyberlab.db.assignment_filter import Filter
 from cyberlab.db.audit import Actor
 from cyberlab.db.errors import Conflict, NotFound
-from cyberlab.db.models import Assignment, Group, Membership, MembershipRole, User, UtcDateTime, Vm
+from cyberlab.db.models import Assignment, Group, Membership, MembershipRole, User, UtcDateTime, Vm, utcnow
 from cyberlab.db.page import Page, paged
 from cyberlab.db.read_only import reads
 from cyberlab.db.rows import add, edit, fetch
-from cyberlab.db.text import search_words
 
 _Via = aliased(Group)  # the class for whose sake a user has the VM
 
@@ -46,17 +46,20 @@ def get(s: Session, assignment_id: int) -> Assignment | None:
 
 
 @reads
-def page(s: Session, *, search: str = "", offset: int = 0, limit: int = 50) -> Page[Assignment]:
-    """Assignments by VM name, with VM, user and class loaded; every word of ``search`` is found in one of them."""
-    found = select(Assignment)
-    for word in search_words(search):
-        found = found.where(
-            or_(
-                Assignment.vm_id.in_(select(Vm.id).where(Vm.search_text.contains(word, autoescape=True))),
-                Assignment.user_id.in_(select(User.id).where(User.search_text.contains(word, autoescape=True))),
-                Assignment.group_id.in_(select(Group.id).where(Group.search_text.contains(word, autoescape=True))),
-            )
-        )
+def page(
+    s: Session,
+    *,
+    search: str = "",
+    only: Filter | None = None,
+    now: datetime | None = None,
+    offset: int = 0,
+    limit: int = 50,
+) -> Page[Assignment]:
+    """Assignments by VM name, with VM, user and class loaded; every word of ``search`` is found in one of them.
+
+    ``only``: instead of ``search``, the whole filter; ``now``: what its times are compared with.
+    """
+    found = (only or Filter(search)).apply(select(Assignment), now or utcnow())
     page = paged(s, found.join(Assignment.vm), (Vm.name, Vm.id, Assignment.id), offset, limit, counted=found)
     # The users and classes of this page's rows alone; joined to all rows they would cost more than the page.
     loaded = joined().where(Assignment.id.in_([row.id for row in page.rows]))

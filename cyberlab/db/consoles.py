@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from datetime import datetime
+
+from sqlalchemy import delete as sql_delete
+from sqlalchemy import or_, select
 from sqlalchemy import update as sql_update
 from sqlalchemy.orm import Session
 
 from cyberlab.db.models import ConsoleSession, utcnow
 from cyberlab.db.page import Page, paged
 from cyberlab.db.read_only import reads
-from cyberlab.db.text import clean
+from cyberlab.db.rows import deleted
+from cyberlab.db.text import clean, search_words
 
 ABANDONED = "abandoned"  # the end_reason of a console whose server died before it could write one
 
@@ -52,6 +56,34 @@ def close_abandoned(s: Session) -> None:
 
 
 @reads
-def page(s: Session, *, offset: int = 0, limit: int = 50) -> Page[ConsoleSession]:
-    """Console sessions, newest first."""
-    return paged(s, select(ConsoleSession), (ConsoleSession.id.desc(),), offset, limit)
+def page(
+    s: Session,
+    *,
+    search: str = "",
+    vm_id: int | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    offset: int = 0,
+    limit: int = 50,
+) -> Page[ConsoleSession]:
+    """Console sessions, newest first; every word of ``search`` is in the user name, the VM's label or the address.
+
+    ``since``, ``until``: that were open at some time in between.
+    """
+    rows = select(ConsoleSession)
+    columns = (ConsoleSession.username, ConsoleSession.vm_label, ConsoleSession.address)
+    for word in search_words(search):
+        rows = rows.where(or_(*(column.icontains(word, autoescape=True) for column in columns)))
+    if vm_id is not None:
+        rows = rows.where(ConsoleSession.vm_id == vm_id)
+    if since is not None:
+        rows = rows.where(or_(ConsoleSession.ended_at.is_(None), ConsoleSession.ended_at >= since))
+    if until is not None:
+        rows = rows.where(ConsoleSession.started_at <= until)
+    return paged(s, rows, (ConsoleSession.id.desc(),), offset, limit)
+
+
+def purge(s: Session, before: datetime, most: int = 5000) -> int:
+    """Delete the oldest of those that ended before that time, ``most`` at a time; return how many."""
+    old = select(ConsoleSession.id).where(ConsoleSession.ended_at < before).order_by(ConsoleSession.id).limit(most)
+    return deleted(s, sql_delete(ConsoleSession).where(ConsoleSession.id.in_(old.scalar_subquery())))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.orm import Session
@@ -19,6 +19,8 @@ from cyberlab.db.audit import Actor
 from cyberlab.db.models import Assignment, ConsoleSession, Group, Membership, MembershipRole, User, Vm
 from cyberlab.db.read_only import reads
 from cyberlab.db.text import clean
+
+MOMENT = timedelta(microseconds=1)  # an assignment ends after it starts
 
 
 @dataclass(slots=True)
@@ -139,7 +141,7 @@ def end_lesson(s: Session, actor: Actor, group_id: int, now: datetime) -> list[i
     """End what a class holds now and what its students hold for its sake; return the assignments' ids."""
     rows = list(s.scalars(joined().where(in_force(now), _for_sake_of(group_id))))
     for row in rows:
-        row.ends_at = now
+        row.ends_at = max(now, row.starts_at + MOMENT) if row.starts_at else now
         row.version += 1
         holder = row.user.username if row.user else "the class"
         audit.record(s, actor, "assignment.end", f"{row.vm.label} -> {holder}", "the lesson was ended")

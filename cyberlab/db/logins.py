@@ -7,17 +7,19 @@ import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, or_, select
 from sqlalchemy import delete as sql_delete
 from sqlalchemy import update as sql_update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, contains_eager
 
 from cyberlab.db import audit
 from cyberlab.db.audit import Actor
 from cyberlab.db.models import LoginSession, Role, User, utcnow
+from cyberlab.db.page import Page, paged
 from cyberlab.db.read_only import reads
-from cyberlab.db.text import clean
+from cyberlab.db.text import clean, search_words
 
 TOUCH_EVERY = timedelta(minutes=1)  # seen_at is exact to this, so that not every page is a write
 KEEP_EXPIRED = timedelta(days=1)  # lets an open console say "expired" rather than "signed out"
@@ -35,6 +37,8 @@ class Login:
     expires_at: datetime
     seen_at: datetime
     created_at: datetime
+    language: str = ""  # "": as the browser asks
+    time_zone: str = ""  # "": the browser's
 
 
 def create(s: Session, user_id: int, *, address: str, user_agent: str, lifetime: float) -> str:
@@ -59,7 +63,7 @@ def create(s: Session, user_id: int, *, address: str, user_agent: str, lifetime:
 def find(s: Session, token: str, now: datetime, idle: float) -> Login | None:
     """The login session of a token; None if revoked, expired, unused for ``idle`` seconds, or the user is inactive."""
     asked = {"token_hash": _hash(token), "now": now, "seen_after": now - timedelta(seconds=idle)}
-    found = s.execute(_FIND, asked).one_or_none()
+    found: Sequence[Any] | None = s.execute(_FIND, asked).one_or_none()
     return None if found is None else Login(*found)
 
 
@@ -110,6 +114,36 @@ def revoke_own(s: Session, actor: Actor, user_id: int, session_ids: Collection[i
     return ended
 
 
+@reads
+def page(
+    s: Session, now: datetime, idle: float, *, search: str = "", offset: int = 0, limit: int = 50
+) -> Page[LoginSession]:
+    """Everybody's login sessions in force with their users, the one used last first.
+
+    Every word of ``search`` is in the user's name or mail address, or is the beginning of the browser's address.
+    """
+    rows = (
+        select(LoginSession)
+        .join(LoginSession.user)
+        .where(LoginSession.expires_at > now, LoginSession.seen_at > now - timedelta(seconds=idle), User.active)
+    )
+    for word in search_words(search):
+        found = User.search_text.contains(word, autoescape=True)
+        rows = rows.where(or_(found, LoginSession.address.startswith(word, autoescape=True)))
+    listed = rows.options(contains_eager(LoginSession.user))
+    return paged(s, listed, (LoginSession.seen_at.desc(), LoginSession.id.desc()), offset, limit, counted=rows)
+
+
+def end(s: Session, actor: Actor, session_id: int) -> int | None:
+    """End somebody's login session; return whose it was, None if it had ended."""
+    gone = sql_delete(LoginSession).where(LoginSession.id == session_id).returning(LoginSession.user_id)
+    user_id = s.scalar(gone)
+    user = None if user_id is None else s.get(User, user_id)
+    if user is not None:
+        audit.record(s, actor, "login.ended", f"user {user.username}", "one login session")
+    return user_id
+
+
 def revoke(s: Session, session_id: int) -> None:
     """End one login session; nothing happens if it has ended."""
     s.execute(sql_delete(LoginSession).where(LoginSession.id == session_id))
@@ -153,6 +187,8 @@ _FIND = (
         LoginSession.expires_at,
         LoginSession.seen_at,
         LoginSession.created_at,
+        User.language,
+        User.time_zone,
     )
     .join(User, User.id == LoginSession.user_id)
     .where(

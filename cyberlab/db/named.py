@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
-from itertools import islice
+from collections.abc import Collection
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from cyberlab.db.bulk import chunks
 from cyberlab.db.models import User
 from cyberlab.db.read_only import reads
 from cyberlab.db.text import clean, normalise_username
 from cyberlab.phrases import Phrase
 
 _BETWEEN = re.compile(r"[\s,;]+")
-_AT_ONCE = 500  # parameters of one statement
 UNKNOWN = Phrase("nobody here has that name")
 
 
@@ -34,11 +33,11 @@ def people(s: Session, names: Collection[str]) -> tuple[list[User], dict[str, Ph
     parted = {name: wanted[name].partition("/") for name in names if "/" in name}
     spelled = {*wanted.values(), *(part[2] for part in parted.values())}
     by_name: dict[str, list[User]] = {}
-    for some in chunks(spelled, _AT_ONCE):
+    for some in chunks(spelled):
         for user in s.scalars(select(User).where(User.username.in_(some))):
             by_name.setdefault(user.username, []).append(user)
     by_mail: dict[str, list[User]] = {}
-    for some in chunks({name.lower() for name in names if "@" in name}, _AT_ONCE):
+    for some in chunks({name.lower() for name in names if "@" in name}):
         for user in s.scalars(select(User).where(func.lower(User.email).in_(some))):
             by_mail.setdefault((user.email or "").lower(), []).append(user)
     found: list[User] = []
@@ -57,10 +56,3 @@ def people(s: Session, names: Collection[str]) -> tuple[list[User], dict[str, Ph
         else:
             problems[name] = UNKNOWN
     return list({user.id: user for user in found}.values()), problems
-
-
-def chunks(values: Iterable[str], size: int) -> Iterator[list[str]]:
-    """The values, at most ``size`` at a time: a statement has a limited number of parameters."""
-    rest = iter(values)
-    while some := list(islice(rest, size)):
-        yield some

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
-from sqlalchemy import update
+from sqlalchemy import CursorResult, Delete, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -32,6 +32,12 @@ def add(s: Session, row: Base, conflict: Conflict) -> None:
             s.flush()
     except IntegrityError as error:
         raise conflict from error
+
+
+def deleted(s: Session, statement: Delete) -> int:
+    """Run a DELETE of rows that nobody's rights hang on; return how many there were."""
+    done = s.execute(statement.execution_options(access_epoch=False, synchronize_session=False))
+    return cast("CursorResult[Any]", done).rowcount
 
 
 def edit(s: Session, row: Edited, version: int | None) -> None:

@@ -116,6 +116,16 @@ def update(
     return user
 
 
+def set_preferences(s: Session, user_id: int, *, language: str, time_zone: str) -> None:
+    """What a user chose for their pages: a code and a zone's name, checked by the caller; empty: the browser's."""
+    s.execute(
+        sql_update(User)
+        .where(User.id == user_id)
+        .values(language=language, time_zone=time_zone)
+        .execution_options(access_epoch=False)
+    )
+
+
 def set_password(s: Session, actor: Actor, user_id: int, password_hash: str, *, keep: int | None = None) -> None:
     """Replace the password's hash, end the user's login sessions and forget their devices.
 

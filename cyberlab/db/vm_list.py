@@ -155,6 +155,13 @@ def by_ids(s: Session, vm_ids: Collection[int]) -> list[Vm]:
     return list(s.scalars(select(Vm).where(Vm.id.in_(vm_ids)).order_by(Vm.name, Vm.id)))
 
 
+@reads
+def of_group(s: Session, group_id: int) -> set[int]:
+    """The ids of the machines that a class has, or its students for its sake."""
+    theirs = or_(Assignment.group_id == group_id, Assignment.via_group_id == group_id)
+    return set(s.scalars(select(Assignment.vm_id).where(theirs)))
+
+
 @dataclass(frozen=True, slots=True)
 class Holder:
     """One assignment of a machine, for its page."""

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from cyberlab.auth.access import Action
-from cyberlab.db import assignments, users, vms
+from cyberlab.db import groups, users, vms
+from cyberlab.db.attention import attention, totals
+from cyberlab.db.models import utcnow
 from cyberlab.db.page import Page
 from cyberlab.handlers.base import BaseHandler, Question, requires
-from cyberlab.handlers.machines import report
 from cyberlab.phrases import Phrase
 
 ROWS = 50
@@ -21,6 +22,10 @@ NOUNS = (
     ("/admin/classes", Phrase("Classes")),
     ("/admin/vms", Phrase("Machines")),
     ("/admin/assignments", Phrase("Assignments")),
+    ("/admin/consoles", Phrase("Live consoles")),
+    ("/admin/logins", Phrase("Sign-ins")),
+    ("/admin/audit", Phrase("Audit")),
+    ("/admin/health", Phrase("Health")),
 )
 
 
@@ -45,6 +50,14 @@ class AdminHandler(BaseHandler):
         """The ids of the rows that were ticked in a list."""
         ids = self.get_body_arguments("id")
         return {int(value) for value in ids if value.isascii() and value.isdecimal() and len(value) < 11}
+
+    async def class_options(self, chosen: int | None) -> list[tuple[str, str]]:
+        """The classes for a choice in a form, and the ``chosen`` one even if it is archived."""
+        found = await self.portal.database.run(groups.names)
+        if chosen is not None and chosen not in {group_id for group_id, _ in found}:
+            group = await self.portal.database.run(groups.get, chosen)
+            found += [(group.id, group.name)] if group is not None else []
+        return [(str(group_id), name) for group_id, name in found]
 
     def beyond(self, page: Page[Any]) -> bool:
         """Whether the list has become shorter than the page that was asked for."""
@@ -81,20 +94,23 @@ class AdminHandler(BaseHandler):
 
 @requires(Action.ADMINISTER)
 class OverviewHandler(AdminHandler):
-    """How much there is of everything, and where to begin."""
+    """How much there is of everything, and what needs somebody."""
 
     async def get(self) -> None:
-        """Count."""
-        run = self.portal.database.run
+        """Count; no cluster is asked for it."""
+        run, now = self.portal.database.run, utcnow()
+        total = await run(totals)
         self.render(
             "admin/overview.html",
             counts=(
-                ("/admin/users", Phrase("users"), (await run(users.page, limit=1)).total),
-                ("/admin/vms", Phrase("machines"), (await run(vms.page, limit=1)).total),
-                ("/admin/assignments", Phrase("assignments"), (await run(assignments.page, limit=1)).total),
+                ("/admin/users", Phrase("users"), total.users),
+                ("/admin/classes", Phrase("classes"), total.groups),
+                ("/admin/vms", Phrase("machines"), total.vms),
+                ("/admin/assignments", Phrase("assignments"), total.assignments),
+                ("/admin/consoles", Phrase("open consoles"), len(self.portal.registry)),
             ),
-            open_consoles=len(self.portal.registry),
-            clusters=sorted(self.portal.clusters),
+            seen=await run(attention, now),
+            down=[(name, each.problem) for name, each in sorted(self.portal.clusters.items()) if each.problem],
         )
 
 
@@ -121,15 +137,3 @@ class VmSuggestionsHandler(AdminHandler):
         """Answer ``{"suggestions": [{value, text}]}``."""
         page = await self.portal.database.run(vms.page, search=self.search, limit=SUGGESTIONS)
         self.send_json({"suggestions": [{"value": f"{vm.cluster}/{vm.vmid}", "text": vm.name} for vm in page.rows]})
-
-
-@requires(Action.ADMINISTER)
-class VmStatesHandler(AdminHandler):
-    """The states of the machines on one page of the list."""
-
-    answers_json = True
-
-    async def get(self) -> None:
-        """Answer as for students."""
-        page = await self.portal.database.run(vms.page, search=self.search, offset=self.offset, limit=ROWS)
-        self.send_json(await report(self.portal, page.rows, self.translate))

@@ -103,4 +103,5 @@ def _change(s: Session, actor: Actor, group_id: int, chosen: list[members.Member
 
 def _some(texts: list[str], between: str = ", ") -> str:
     more = len(texts) - SHOWN
-    return between.join(texts[:SHOWN]) + (f" … (+{more})" if more > 0 else "")
+    # It travels in a cookie of at most 4 KB.
+    return between.join(text[:100] for text in texts[:SHOWN]) + (f" … (+{more})" if more > 0 else "")

@@ -1,132 +1,113 @@
-"""Machines: list, edit, remove."""
+"""The list of machines: narrowed down, and many of them taken to be assigned."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from urllib.parse import urlencode
 
 from cyberlab.auth.access import Action
-from cyberlab.db import vms
-from cyberlab.db.errors import Conflict, NotFound
-from cyberlab.db.models import Vm, VmKind
+from cyberlab.db import vm_list
+from cyberlab.db.models import utcnow
+from cyberlab.db.page import MAX_LIMIT
+from cyberlab.db.vm_list import STATES, Show, VmFilter
 from cyberlab.handlers.admin import ROWS, AdminHandler
 from cyberlab.handlers.base import requires
-from cyberlab.handlers.forms import Form
+from cyberlab.handlers.machines import report
+from cyberlab.handlers.operations import Act
 from cyberlab.phrases import Phrase
-from cyberlab.problems import UNASSIGNED
 
 LIST = "/admin/vms"
-KINDS = ((VmKind.QEMU.value, Phrase("virtual machine (qemu)")), (VmKind.LXC.value, Phrase("container (lxc)")))
+# The kinds of the list, with its name in the URL: (argument, value, words).
+KINDS = (
+    ("show", Show.ALL, Phrase("All")),
+    ("state", "running", Phrase("Running")),
+    ("state", "stopped", Phrase("Stopped")),
+    ("state", "unknown", Phrase("Unknown")),
+    ("show", Show.ASSIGNED, Phrase("Assigned")),
+    ("show", Show.UNASSIGNED, Phrase("Unassigned")),
+    ("show", Show.VANISHED, Phrase("Vanished")),
+    ("show", Show.TEMPLATES, Phrase("Templates")),
+)
 
 
-@dataclass(frozen=True, slots=True)
-class VmInput:
-    """The whole form."""
-
-    cluster: str
-    vmid: int
-    kind: VmKind
-    node: str
-    name: str
+ACTS = {
+    Act.START: Phrase("Start"),
+    Act.SHUTDOWN: Phrase("Shut down"),
+    Act.REBOOT: Phrase("Restart"),
+    Act.STOP: Phrase("Switch off"),
+}
 
 
-def vm_input(form: Form) -> VmInput:
-    """Read and check it; what is wrong is noted in the form."""
-    return VmInput(
-        form.text("cluster", longest=32),
-        form.number("vmid", 100, 999_999_999),
-        form.choice("kind", VmKind),
-        form.text("node", longest=63),
-        form.text("name", required=False),
-    )
+class VmsPage(AdminHandler):
+    """A page of the list."""
 
-
-class VmHandler(AdminHandler):
-    """A page about one machine."""
-
-    async def found(self, vm_id: str) -> Vm:
-        """The machine, or NotFound."""
-        vm = await self.portal.database.run(vms.get, int(vm_id))
-        if vm is None:
-            raise NotFound(f"VM {vm_id}")
-        return vm
-
-    def show(self, form: Form, vm: Vm | None) -> None:
-        """Show the form."""
-        names = sorted({*self.portal.clusters, *([vm.cluster] if vm else [])})
-        self.set_status(422 if form.errors else 200)
-        self.render("admin/vm.html", form=form, machine=vm, clusters=[(name, name) for name in names], kinds=KINDS)
+    def chosen(self) -> VmFilter:
+        """What the address narrows the list to; what is none of the choices narrows nothing."""
+        argument = {name: self.get_query_argument(name, "")[:255] for name in ("cluster", "node", "pool", "tag")}
+        state = self.get_query_argument("state", "")
+        group = self.get_query_argument("class", "")
+        show = self.get_query_argument("show", "")
+        return VmFilter(
+            search=self.search,
+            state=state if state in STATES else "",
+            group_id=int(group) if group.isascii() and group.isdecimal() and len(group) < 10 else 0,
+            show=Show(show) if show in set(Show) else Show.ALL,
+            **argument,
+        )
 
 
 @requires(Action.ADMINISTER)
-class VmsHandler(AdminHandler):
+class VmsHandler(VmsPage):
     """The list."""
 
     async def get(self) -> None:
-        """Search by name, cluster, VMID or node."""
-        page = await self.portal.database.run(vms.page, search=self.search, offset=self.offset, limit=ROWS)
+        """Draw it at once; the states follow."""
+        chosen, now, run = self.chosen(), utcnow(), self.portal.database.run
+        page = await run(vm_list.page, chosen, now, offset=self.offset, limit=ROWS)
         if self.beyond(page):
             return self.redirect(LIST)
-        self.render("admin/vms.html", page=page, q=self.search)
-
-
-@requires(Action.ADMINISTER)
-class EditVmHandler(VmHandler):
-    """Changing where a machine is found, and its name here."""
-
-    async def get(self, vm_id: str) -> None:
-        """Show the form."""
-        vm = await self.found(vm_id)
-        values = {
-            "cluster": vm.cluster,
-            "vmid": str(vm.vmid),
-            "kind": vm.kind.value,
-            "node": vm.node,
-            "name": vm.name,
-        }
-        self.show(Form(values), vm)
-
-    async def post(self, vm_id: str) -> None:
-        """Change it, or show the form again with what is wrong."""
-        form = Form.sent(self)
-        given = vm_input(form)
-        vm = await self.found(vm_id)
-        if given.cluster not in {*self.portal.clusters, vm.cluster}:
-            form.fail("cluster", "please choose one of these")
-        if not form.errors:
-            try:
-                await self.portal.database.run(
-                    vms.update,
-                    self.actor,
-                    vm.id,
-                    cluster=given.cluster,
-                    vmid=given.vmid,
-                    kind=given.kind,
-                    node=given.node,
-                    name=given.name,
-                )
-                return self.done(LIST, Phrase("Machine %(machine)s was saved.", machine=given.name or given.vmid))
-            except Conflict as conflict:
-                form.conflict(conflict)
-        self.show(form, vm)
-
-
-@requires(Action.ADMINISTER)
-class RemoveVmHandler(VmHandler):
-    """Removing from the portal, after a question."""
-
-    async def get(self, vm_id: str) -> None:
-        """Ask."""
-        vm = await self.found(vm_id)
-        self.confirm(
-            title=Phrase("Remove %(machine)s from the portal?", machine=vm.name or vm.vmid),
-            text="Its assignments go with it, and open consoles end. On the cluster nothing changes.",
-            button="Remove the machine",
-            back=f"{LIST}/{vm.id}",
+        self.render(
+            "admin/vms.html",
+            page=page,
+            chosen=chosen,
+            choices=await run(vm_list.choices),
+            kinds=self._kinds(chosen, await run(vm_list.counts, now)),
+            whose=await run(vm_list.whose, [vm.id for vm in page.rows], now),
+            acts=ACTS,
         )
 
-    async def post(self, vm_id: str) -> None:
-        """Remove."""
-        vm = await self.found(vm_id)
-        await self.portal.database.run(vms.delete, self.actor, vm.id)
-        self.portal.registry.end(UNASSIGNED, lambda console: console.vm_id == vm.id)
-        self.done(LIST, Phrase("Machine %(machine)s was removed from the portal.", machine=vm.name or vm.vmid))
+    def _kinds(self, chosen: VmFilter, counts: dict[str, int]) -> list[tuple[str, Phrase, int, bool]]:
+        """Links to the parts of the list: address, words, how many, whether it is the one shown."""
+        found = []
+        for name, value, words in KINDS:
+            current = value == (chosen.show if name == "show" else chosen.state)
+            if not value:
+                current = not chosen.narrows
+            elif not counts[value] and not current:
+                continue
+            found.append((f"{LIST}?{urlencode({name: value})}" if value else LIST, words, counts[value], current))
+        return found
+
+
+@requires(Action.ADMINISTER)
+class VmStatesHandler(VmsPage):
+    """The states of the machines on one page of the list."""
+
+    answers_json = True
+
+    async def get(self) -> None:
+        """Answer as for students."""
+        run = self.portal.database.run
+        page = await run(vm_list.page, self.chosen(), utcnow(), offset=self.offset, limit=ROWS)
+        self.send_json(await report(self.portal, page.rows, self.translate))
+
+
+@requires(Action.ADMINISTER)
+class AssignVmsHandler(AdminHandler):
+    """Assigning those that were ticked, which is a page of its own."""
+
+    async def post(self) -> None:
+        """Go there with those that there are."""
+        chosen = await self.portal.database.run(vm_list.by_ids, list(self.ticked)[:MAX_LIMIT])
+        if not chosen:
+            return self.done(LIST, self.translate("Tick some machines first."))
+        self.redirect(f"/admin/assignments/pair?{urlencode([('vm', vm.id) for vm in chosen])}", status=303)

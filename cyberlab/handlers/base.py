@@ -169,14 +169,13 @@ class BaseHandler(CommonHandler):
 
     def get_user_locale(self) -> locale.Locale | None:
         """The user's own choice, else the browser's cookie from the sign-in page; None: what the browser asks for."""
-        own = languages.known(getattr(self.login, "language", ""))
-        code = own or languages.known(self.get_cookie(self.cookie_name(languages.COOKIE)))
-        return locale.get(code) if code else None
+        own = languages.locale_of(self.login.language) if self.login else None
+        return own or languages.locale_of(self.get_cookie(self.cookie_name(languages.COOKIE)))
 
     @property
     def zone(self) -> tzinfo:
         """The user's own choice, else the browser's."""
-        return moments.zone(getattr(self.login, "time_zone", "")) or super().zone
+        return moments.zone(self.login.time_zone if self.login else None) or super().zone
 
     def notify(self, text: str) -> None:
         """Show ``text``, translated, on top of the next page; signed, so that nobody else can put words there."""

@@ -111,6 +111,8 @@ class CommonHandler(RequestHandler):
             "request_id": self.request_id,
             "asset": self.portal.assets.url,
             "ROLES": ROLES,
+            "LANGUAGES": languages.LANGUAGES,
+            "zone": self.zone,
         }
 
     def check_xsrf_cookie(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 from cyberlab.auth.access import Action
@@ -34,10 +35,16 @@ class ConsolePage(BaseHandler):
     """A machine's screen or terminal; the page opens the websocket itself."""
 
     back = "/"
+    watch = False  # look, and change nothing
 
     def get(self, vm_id: str) -> None:
         """Draw the page that can show what this machine has."""
-        self.render("terminal.html" if has_terminal(self.vm) else "console.html", vm=self.vm, back=self.back)
+        page = "terminal.html" if has_terminal(self.vm) else "console.html"
+        self.render(page, vm=self.vm, back=self.where_from(), watch=self.watch)
+
+    def where_from(self) -> str:
+        """The page to go back to."""
+        return self.back
 
 
 @requires(Action.OPEN_CONSOLE, on_vm=True)
@@ -52,6 +59,18 @@ class TeacherConsoleHandler(ConsolePage):
     """The same from the teacher's side."""
 
     back = "/teacher"
+
+    def where_from(self) -> str:
+        """The class that it was opened from, as ``class`` says."""
+        group_id = self.get_query_argument("class", "")
+        return f"{self.back}/classes/{group_id}" if re.fullmatch("[0-9]{1,18}", group_id) else self.back
+
+
+@requires(Action.SUPERVISE, on_vm=True)
+class WatchHandler(TeacherConsoleHandler):
+    """The same without a keyboard: who works there is not disturbed."""
+
+    watch = True
 
 
 @requires(Action.OPEN_CONSOLE, on_vm=True)

@@ -27,6 +27,11 @@ def known(code: str | None) -> str | None:
     return code if code in LANGUAGES else None
 
 
+def locale_of(code: str | None) -> locale.Locale | None:
+    """The language of that code; None where there is none."""
+    return locale.get(code) if code in LANGUAGES else None
+
+
 def translate(where: locale.Locale, text: str, plural: str | None = None, /, **values: Any) -> str:
     """A text in a language, with its placeholders filled; a Phrase brings its own values, and may be one."""
     if isinstance(text, Phrase):

@@ -12,7 +12,7 @@ from cyberlab.db.models import Vm
 from cyberlab.handlers.operations import Act, Operation, Phase
 from cyberlab.handlers.portal import Portal
 from cyberlab.phrases import Phrase
-from cyberlab.problems import NODE_OFFLINE, Problem
+from cyberlab.problems import ASK_ADMIN, NODE_OFFLINE, Problem
 from cyberlab.proxmox.cluster import Cluster, Inventory
 
 PATIENCE = 15.0  # seconds that an answer about states may take; pages are drawn before it
@@ -25,6 +25,7 @@ DOING = {
     Act.STOP: Phrase("being switched off…"),
     Act.RESET: Phrase("being reset…"),
 }
+LATER = Phrase("Try again in a minute; if it stays, tell your lab's admin.")
 WAITING = Phrase("waiting for its turn…")
 FAILED = {
     Act.START: Phrase("It could not be started:"),
@@ -54,8 +55,7 @@ class State:
         word = translate(self.word)
         problem = None
         if self.failed is not None and self.problem is not None:
-            advice = self.problem.advice
-            problem = f"{translate(FAILED[self.failed])} {translate(advice.title)}. {translate(advice.user)}"
+            problem = f"{translate(FAILED[self.failed])} {explained(self.problem, translate)}"
         return {
             "state": self.state,
             "word": translate(Phrase("%(state)s, a while ago", state=word)) if self.stale else word,
@@ -63,6 +63,13 @@ class State:
             "busy": self.busy,
             "problem": problem,
         }
+
+
+def explained(problem: Problem, translate: Callable[..., str]) -> str:
+    """What went wrong and what to do, where no request id is to be seen."""
+    advice = problem.advice
+    user = LATER if advice.user == ASK_ADMIN else advice.user
+    return f"{translate(advice.title)}. {translate(user)}"
 
 
 UNKNOWN = State("unknown", Phrase("unknown"))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo, available_timezones
 
+from cyberlab.db.text import fold
 from cyberlab.phrases import Phrase
 
 COOKIE = "tz"  # the browser's zone, set by static/zone.js
@@ -44,6 +45,21 @@ def zone(*names: str | None) -> tzinfo | None:
     return next((ZoneInfo(name) for name in names if name and name in zones()), None)
 
 
+def spoken(name: str) -> str:
+    """A zone's name as people write it."""
+    return name.replace("_", " ")
+
+
+@functools.cache
+def _by_folded_name() -> dict[str, str]:
+    return {fold(spoken(name)): name for name in zones()}
+
+
+def named(text: str) -> str | None:
+    """The zone that somebody typed, upper and lower case and blanks as they like; None if there is none."""
+    return _by_folded_name().get(fold(spoken(text)))
+
+
 def local(moment: datetime, where: tzinfo) -> datetime:
     """The time in the zone; at the end of the calendar, where there is none, in UTC."""
     try:
@@ -74,6 +90,14 @@ def offset(moment: datetime, where: tzinfo) -> str:
 def value(moment: datetime | None, where: tzinfo) -> str:
     """A time as a datetime-local field wants it."""
     return local(moment, where).strftime(FIELD) if moment else ""
+
+
+def asked(given: str, where: tzinfo) -> datetime | None:
+    """The time in an address, in UTC; None for what is none, which a list then does not heed."""
+    try:
+        return parse(given, where)
+    except ValueError:
+        return None
 
 
 def parse(given: str, where: tzinfo) -> datetime:

@@ -7,7 +7,7 @@ from cyberlab.db import holdings
 from cyberlab.db.models import Vm
 from cyberlab.handlers.base import requires
 from cyberlab.handlers.explanations import GONE, Explanation, Refusal
-from cyberlab.handlers.machines import DOING, WAITING
+from cyberlab.handlers.machines import DOING, WAITING, explained
 from cyberlab.handlers.operations import Act, Batch, Operation, Phase
 from cyberlab.handlers.snapshots import is_name
 from cyberlab.handlers.teacher_class import ClassHandler
@@ -132,8 +132,7 @@ class BatchHandler(ClassHandler):
             case Phase.DONE:
                 words = self.translate("done")
             case Phase.FAILED:
-                advice = operation.problem.advice if operation.problem else None
-                words = f"{self.translate(advice.title)}. {self.translate(advice.user)}" if advice else ""
+                words = explained(operation.problem, self.translate) if operation.problem else ""
         return {"phase": operation.phase.value, "words": words}
 
 

@@ -128,7 +128,7 @@ class ClassStatesHandler(ClassHandler):
         rows = await self.rows()
         found, messages = await states(self.portal, {row.vm_id: row.vm for row in rows}.values())
         watching: dict[int, list[str]] = defaultdict(list)
-        names = {row.user_id: row.user.display_name or row.user.username for row in rows if row.user is not None}
+        names = {user.id: user.display_name or user.username for user, _ in await self.people()}
         for live in self.portal.registry:
             request = live.request
             if request.vm_id in found:

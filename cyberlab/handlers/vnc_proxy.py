@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from tornado.web import HTTPError
 from tornado.websocket import WebSocketHandler
 
-from cyberlab.auth.access import Action
+from cyberlab.auth.access import Action, may
 from cyberlab.console.client import ClientLink
 from cyberlab.console.registry import ConsoleRequest
 from cyberlab.db import vms
@@ -17,7 +17,7 @@ from cyberlab.db.engine import Database
 from cyberlab.handlers import languages
 from cyberlab.handlers.base import BaseHandler, requires
 from cyberlab.handlers.console import check_openable, check_origin
-from cyberlab.handlers.explanations import SIGN_IN, Refusal
+from cyberlab.handlers.explanations import NOT_YOUR_MACHINE, SIGN_IN, Refusal
 from cyberlab.handlers.takeover import TakeoverProtocol
 from cyberlab.handlers.vm_source import VmSource
 
@@ -36,7 +36,14 @@ class ConsoleSocketHandler(BaseHandler, WebSocketHandler):
         """
         check_origin(self, self.request.headers.get("Origin"))
         await super().prepare()
+        if self.watch and not may(self.user.role, Action.SUPERVISE, self.facts):
+            raise Refusal(403, NOT_YOUR_MACHINE, f"{self.user.username} may not watch")
         check_openable(self)
+
+    @property
+    def watch(self) -> bool:
+        """Whether the page only looks; the gateway then drops what it would type or click."""
+        return self.get_query_argument("watch", "") == "1"
 
     async def head(self, *args: str, **kwargs: str) -> None:
         """A websocket opens by GET alone."""
@@ -70,10 +77,12 @@ class ConsoleSocketHandler(BaseHandler, WebSocketHandler):
             login_session_id=user.session_id,
             vm_id=vm.id,
             vm_label=vm.label,
+            as_teacher=self.watch,
+            view_only=self.watch,
             address=self.client_address,
             request_id=self.request_id,
         )
-        source = VmSource(portal.clusters[vm.cluster], vm, _moved(portal.database, vm.id))
+        source = VmSource(portal.clusters[vm.cluster], vm, _moved(portal.database, vm.id), str(user.user_id))
         portal.gateway.take(sock, client, request, source)
 
 

@@ -94,7 +94,7 @@ def open_page(http_server: HTTPServer, base_url: str) -> OpenPage:
 async def sign_in(page: Page, who: str) -> None:
     """By the form, as people do."""
     await page.goto("/auth/login")
-    await page.get_by_label("User name").fill(who)
-    await page.get_by_label("Password").fill(PASSWORD)
-    await page.get_by_role("button", name="Sign in").click()
+    await page.locator("[name=username]").fill(who)
+    await page.locator("[name=password]").fill(PASSWORD)
+    await page.locator("form[action='/auth/login'] button").click()
     await page.wait_for_url(lambda url: "/auth/" not in url)

@@ -66,7 +66,7 @@ def test_green(unmigrated: Shell, node: Node) -> None:
     expected = {
         "settings": rf"complete: cluster demo at {node.settings['PROXMOX_HOST']}",
         "SSH": rf"root@127\.0\.0\.1:{node.settings['PROXMOX_SSH_PORT']}; host key known, our key accepted",
-        "pvesh": r"Proxmox VE 9\.1\.9",
+        "pvesh": r"Proxmox VE 9\.1\.9; kept loaded on the node",
         "inventory": r"7 VMs \(3 running\), 1 container, 3 nodes warning: offline: pve3; no console opens there",
         "auth cookie": r"made over SSH for root@pam",
         "VM": r"demo/100 kali-07 runs on pve1 \(chosen here\)",
@@ -161,7 +161,6 @@ def test_web_port_silent(unmigrated: Shell, node: Node, silent_port: int) -> Non
         ("demo/101", "vm-stopped", ["The VM is stopped", "Start it in Proxmox", "demo/101 is stopped"]),
         ("demo/104", "vm-locked", ["carries a lock", "qm unlock VMID", "demo/104 is stopped and locked (backup)"]),
         ("demo/200", "node-offline", ["holds the VM is offline", "pvecm status", "pve3 is offline"]),
-        ("demo/300", "vm-kind-unsupported", ["an LXC container", "Assign a QEMU VM", "demo/300 lxc-proxy"]),
         ("demo/999", "vm-gone", ["knows no such VMID", "Correct cluster and VMID", "demo/999 is not in the inventory"]),
     ],
 )
@@ -169,6 +168,15 @@ def test_a_vm_that_has_no_console(unmigrated: Shell, node: Node, vm: str, code: 
     result = checked(unmigrated, node.settings, vm)
     result.explains("VM", code, *words)
     assert result.marks["auth cookie"] == "✓"
+
+
+def test_a_container(unmigrated: Shell, node: Node) -> None:
+    """The same way, to a terminal."""
+    result = checked(unmigrated, node.settings, "demo/300")
+    assert result.status == 0
+    assert set(result.marks.values()) == {"✓"}
+    assert "termproxy accepted the ticket" in " ".join(result.said.values())
+    assert "old format" not in " ".join(result.said.values())
 
 
 def test_a_cluster_that_is_not_configured(unmigrated: Shell, node: Node) -> None:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy.orm import Session
+
 from cyberlab.db import audit
-from cyberlab.db.audit import Actor
+from cyberlab.db.audit import Actor, AuditFilter
 from cyberlab.db.engine import Database
+from cyberlab.db.models import AuditEvent
+
+NOW = datetime(2026, 10, 1, 8, tzinfo=UTC)
 
 
 def test_rows_are_newest_first_and_searchable(database: Database) -> None:
@@ -13,7 +22,68 @@ def test_rows_are_newest_first_and_searchable(database: Database) -> None:
     assert [row.action for row in database.call(audit.page).rows] == ["login.success", "login.failure", "user.create"]
     assert database.call(audit.page, search="LOGIN pve/100").total == 2
     assert [row.actor for row in database.call(audit.page, search="r_1").rows] == ["user_1"]
-    assert database.call(audit.page, search="%").total == 0  # the detail is not searched
+    assert database.call(audit.page, search="50%").total == 3
+    assert database.call(audit.page, search="51%").total == 0
+
+
+def _log(database: Database) -> None:
+    rows = (
+        ("anna", "login.failure", "", ""),
+        ("anna", "vm.start", "vm pve/100 kali", ""),
+        ("root", "vm.moved", "vm pve/100 kali", "pve1 -> pve2"),
+        ("root", "vmx", "vm pve/101 web", ""),
+    )
+    for hour, (actor, action, thing, detail) in enumerate(rows):
+        database.call(_record_at, NOW + timedelta(hours=hour), actor, action, thing, detail)
+
+
+def _record_at(s: Session, at: datetime, actor: str, action: str, thing: str, detail: str) -> None:
+    s.add(AuditEvent(at=at, actor=actor, action=action, object=thing, detail=detail))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "found"),
+    [
+        ({}, ["vmx", "vm.moved", "vm.start", "login.failure"]),
+        ({"actor": "ANN"}, ["vm.start", "login.failure"]),
+        ({"action": "vm."}, ["vm.moved", "vm.start"]),
+        ({"action": "vm.start"}, ["vm.start"]),
+        ({"object": "pve/100"}, ["vm.moved", "vm.start"]),
+        ({"search": "pve2 root"}, ["vm.moved"]),
+        ({"since": NOW + timedelta(hours=1), "until": NOW + timedelta(hours=2)}, ["vm.moved", "vm.start"]),
+        ({"actor": "anna", "action": "vm.", "object": "kali"}, ["vm.start"]),
+        ({"action": "%"}, []),
+    ],
+)
+def test_filters(database: Database, chosen: dict[str, Any], found: list[str]) -> None:
+    _log(database)
+    assert [row.action for row in database.call(audit.page, AuditFilter(**chosen)).rows] == found
+
+
+def test_an_export_goes_on_behind_the_last_row(database: Database) -> None:
+    _log(database)
+    first = database.call(audit.before, AuditFilter(), None, 3)
+    rest = database.call(audit.before, AuditFilter(), first[-1].id, 3)
+    assert [row.action for row in (*first, *rest)] == ["vmx", "vm.moved", "vm.start", "login.failure"]
+
+
+def test_what_the_pages_ask(database: Database) -> None:
+    _log(database)
+    assert database.call(audit.actions) == ["login.failure", "vm.moved", "vm.start", "vmx"]
+    assert database.call(audit.count, ("vm.start", "vm.moved"), NOW + timedelta(hours=2)) == 1
+    newest = database.call(audit.newest, "vm.moved", "pve1")
+    assert newest is not None
+    assert newest.actor == "root"
+    assert database.call(audit.newest, "vm.moved", "pve2") is None
+
+
+def test_old_rows_are_deleted_the_oldest_first(database: Database) -> None:
+    _log(database)
+    assert database.call(audit.purge, NOW + timedelta(hours=2), 1) == 1
+    assert database.call(audit.page, AuditFilter(action="login.failure")).total == 0
+    assert database.call(audit.purge, NOW + timedelta(hours=2)) == 1
+    assert database.call(audit.purge, NOW + timedelta(hours=2)) == 0
+    assert database.call(audit.page).total == 2
 
 
 def test_what_is_too_long_or_unprintable_is_made_to_fit(database: Database) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from cyberlab.db import consoles, users, vms
 from cyberlab.db.audit import Actor
 from cyberlab.db.engine import Database
-from cyberlab.db.models import Role
+from cyberlab.db.models import Role, utcnow
 
 
 def _open(database: Database, actor: Actor) -> list[int]:
@@ -36,3 +38,24 @@ def test_what_a_crash_left_open_is_closed(database: Database, actor: Actor) -> N
     database.call(consoles.closed, one, bytes_to_client=5, bytes_to_upstream=3, end_reason="closed")
     database.call(consoles.close_abandoned)
     assert {row.id: row.end_reason for row in database.call(consoles.page).rows} == {one: "closed", two: "abandoned"}
+
+
+def test_past_consoles_are_found_by_who_what_and_when(database: Database, actor: Actor) -> None:
+    one, two = _open(database, actor)
+    database.call(consoles.closed, one, bytes_to_client=5, bytes_to_upstream=3, end_reason="closed")
+    now = utcnow()
+    hour = timedelta(hours=1)
+    assert [row.id for row in database.call(consoles.page, search="ANN pve/100").rows] == [two, one]
+    assert database.call(consoles.page, search="bob").total == 0
+    assert database.call(consoles.page, vm_id=999).total == 0
+    assert database.call(consoles.page, search="192.0.2.7", since=now - hour, until=now).total == 2
+    assert [row.id for row in database.call(consoles.page, since=now + hour).rows] == [two], "it is still open"
+    assert database.call(consoles.page, until=now - hour).total == 0
+
+
+def test_old_ones_are_deleted_and_open_ones_are_not(database: Database, actor: Actor) -> None:
+    one, two = _open(database, actor)
+    database.call(consoles.closed, one, bytes_to_client=5, bytes_to_upstream=3, end_reason="closed")
+    assert database.call(consoles.purge, utcnow() - timedelta(hours=1)) == 0
+    assert database.call(consoles.purge, utcnow() + timedelta(hours=1)) == 1
+    assert [row.id for row in database.call(consoles.page).rows] == [two]

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from cyberlab.db import logins, users
+from cyberlab.db import audit, epoch, logins, users
 from cyberlab.db.audit import Actor
 from cyberlab.db.engine import Database
 from cyberlab.db.models import LoginSession, Role, User, utcnow
@@ -109,3 +109,24 @@ def test_purge_keeps_what_expired_today(database: Database, anna: User) -> None:
         database.call(logins.purge, now + timedelta(seconds=later))
         with database.transaction() as s:
             assert len(s.scalars(select(LoginSession)).all()) == left
+
+
+def test_the_admins_list_and_an_end(database: Database, actor: Actor) -> None:
+    ids = {}
+    for name in ("ada", "bob", "out"):
+        ids[name] = database.call(users.create, actor, username=name, role=Role.STUDENT, email=f"{name}@x.example").id
+        database.call(logins.create, ids[name], address=f"192.0.2.{len(ids)}", user_agent="x", lifetime=3600)
+    database.call(users.set_active, actor, ids["out"], False)
+    now = utcnow()
+    found = database.call(logins.page, now, 3600.0)
+    assert (found.total, [row.user.username for row in found.rows]) == (2, ["bob", "ada"])
+    assert [row.user.username for row in database.call(logins.page, now, 3600.0, search="ADA@x").rows] == ["ada"]
+    assert [row.user.username for row in database.call(logins.page, now, 3600.0, search="192.0.2.2").rows] == ["bob"]
+    assert database.call(logins.page, now + timedelta(hours=2), 9999.0).total == 0
+    assert database.call(logins.page, now + timedelta(minutes=2), 60.0).total == 0
+    before = database.call(epoch.current)
+    assert database.call(logins.end, actor, found.rows[0].id) == ids["bob"]
+    assert database.call(logins.end, actor, found.rows[0].id) is None
+    assert database.call(epoch.current) > before
+    assert database.call(logins.page, now, 3600.0).total == 1
+    assert database.call(audit.page).rows[0].action == "login.ended"

@@ -43,7 +43,8 @@ async def test_a_student_types_into_a_container(lab: Lab, visit: Visit) -> None:
 
 @pytest.mark.gen_test(timeout=90)
 async def test_the_teacher_is_beside_the_student_in_the_same_terminal(lab: Lab, visit: Visit) -> None:
-    async with visit(lab, "ada") as student, visit(lab, "ann") as other:
+    lab.command("assign", "tom", "demo/300")
+    async with visit(lab, "ada") as student, visit(lab, "tom") as other:
         await student.get_by_role("link", name="Open lxc-proxy").click()
         await opened(student)
         await other.goto(student.url.replace("/student/", "/teacher/"))

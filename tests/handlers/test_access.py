@@ -9,6 +9,7 @@ import pytest
 from cyberlab.auth.access import Action
 from cyberlab.db import groups
 from cyberlab.db.models import MembershipRole, utcnow
+from cyberlab.handlers.account_preferences import LanguageHandler
 from cyberlab.handlers.api.base import METHODS, ApiHandler, NoSuchAddressHandler, operation_of
 from cyberlab.handlers.api.routes import DocumentHandler
 from cyberlab.handlers.base import BaseHandler
@@ -30,7 +31,7 @@ PUBLIC = {HomeHandler, LoginHandler, AssetHandler, FaviconHandler, HealthHandler
 # These ask for the cookie of the first factor.
 PUBLIC |= {FactorHandler, PasskeyHandler, EnrolHandler, EnrolPasskeyHandler, EnrolPictureHandler}
 
-PUBLIC |= {StartHandler, CallbackHandler, SsoLogoutHandler}
+PUBLIC |= {LanguageHandler, StartHandler, CallbackHandler, SsoLogoutHandler}
 # The description of the API says nothing of anybody.
 PUBLIC |= {DocumentHandler, NoSuchAddressHandler}
 
@@ -198,6 +199,12 @@ async def test_consoles(client: Client, world: World, who: str, side: str, vm: s
         "/admin/users/999/remove",
         "/admin/users/999/password",
         "/admin/users/999/active",
+        "/admin/classes/999",
+        "/admin/classes/999/members",
+        "/admin/classes/999/members/change",
+        "/admin/classes/999/archive",
+        "/admin/classes/999/remove",
+        "/admin/changes/999",
         "/admin/vms/999",
         "/admin/vms/999/remove",
         "/admin/assignments/999",

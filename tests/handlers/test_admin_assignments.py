@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -50,9 +51,11 @@ async def test_a_machine_by_name_or_number(client: Client, world: World, machine
 @pytest.mark.parametrize(
     ("change", "field", "words"),
     [
-        ({"user": ""}, "user", "Please fill this in"),
+        ({"user": ""}, "user", "choose a user, a class, or both"),
         ({"user": "nobody"}, "user", "no such user"),
         ({"vm": ""}, "vm", "Please fill this in"),
+        ({"class": "999"}, "class", "no such class"),
+        ({"class": "x"}, "class", "no such class"),
         ({"vm": "pve/999"}, "vm", "no such machine"),
         ({"vm": "twin"}, "vm", "several machines are called"),
         ({"vm": "pve/100"}, "user", "assigned there already"),
@@ -75,7 +78,7 @@ async def test_bad_input(client: Client, world: World, change: dict[str, str], f
     assert f'id="{field}-error"' in page
     assert words.lower() in page.lower()
     assert 'name="can_reset" value="1" checked' in page
-    for name, value in (NEW | change).items():
+    for name, value in (NEW | {key: value for key, value in change.items() if key != "class"}).items():
         assert not value or f'value="{value}"' in page, name
     assert await _one(world) is None
 
@@ -92,7 +95,7 @@ async def test_edit(client: Client, world: World) -> None:
     path = f"/admin/assignments/{world.assignment}"
     page = text(await client.ask(path, "admin"))
     assert 'name="can_power" value="1" checked' in page
-    form = {"starts_at": "", "ends_at": "2020-01-01T00:00", "can_reset": "1"}
+    form = {"starts_at": "", "ends_at": "2020-01-01T00:00", "can_reset": "1", "version": "1"}
     assert (await client.ask(path, "admin", form=form)).code == 303
     row = await _one(world, "kali")
     assert row is not None
@@ -118,3 +121,75 @@ async def test_the_address_may_name_both(client: Client) -> None:
     page = text(await client.ask("/admin/assignments/new?user=student&vm=pve%2F101", "admin"))
     assert 'value="student"' in page
     assert 'value="pve/101"' in page
+
+
+@pytest.mark.gen_test
+async def test_two_admins_edit_the_same_row(client: Client, world: World) -> None:
+    path = f"/admin/assignments/{world.assignment}"
+    theirs = {"version": "1", "ends_at": "2031-01-01T00:00", "can_power": "1"}
+    assert (await client.ask(path, "admin", form=theirs)).code == 303
+    told = await client.ask(path, "admin", form={"version": "1", "ends_at": "2032-02-02T00:00"})
+    assert told.code == 422
+    page = text(told)
+    assert "Somebody else has changed this" in page
+    assert 'value="2032-02-02T00:00"' in page
+    assert "There now: 2031-01-01 00:00" in page
+    assert re.search(r"There now: <strong>yes</strong>|There now: yes", page)  # the right that was taken off here
+    assert 'name="version" value="2"' in page
+    row = await _one(world, "kali")
+    assert row is not None
+    assert row.ends_at == datetime(2031, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.gen_test
+async def test_for_a_class_and_for_its_sake(client: Client, world: World) -> None:
+    group = str(world.group)
+    form = NEW | {"user": "", "class": group}
+    assert (await client.ask("/admin/assignments/new", "admin", form=form)).code == 303
+    assert await world.database.run(assignments.find, vm_id=world.vms["spare"], group_id=world.group) is not None
+    form = NEW | {"vm": "pve/102", "class": group, "shared": "1"}
+    assert (await client.ask("/admin/assignments/new", "admin", form=form)).code == 303
+    row = await _one(world, "other")
+    assert row is not None
+    assert row.via_group_id == world.group
+    listed = text(await client.ask(f"/admin/assignments?class={group}", "admin"))
+    assert "1–2 of 2" in listed
+    assert "Network security (class)" in listed
+
+
+@pytest.mark.gen_test
+async def test_a_machine_that_others_have_is_shared_only_when_that_is_meant(client: Client, world: World) -> None:
+    form = NEW | {"user": "other", "vm": "pve/100"}
+    asked = await client.ask("/admin/assignments/new", "admin", form=form)
+    assert asked.code == 422
+    assert "Others have it in that time: student" in text(asked)
+    assert 'name="shared"' in text(asked)
+    assert 'value="other"' in text(asked)
+    assert (await client.ask("/admin/assignments/new", "admin", form=form | {"shared": "1"})).code == 303
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("when=now", 2),
+        ("when=ended", 0),
+        ("when=nonsense&rights=nonsense&class=x&user=-1", 2),
+        ("rights=power", 1),
+        ("rights=open", 1),
+        ("rights=reset", 0),
+        ("class=99999999999999999", 0),
+    ],
+)
+@pytest.mark.gen_test
+async def test_filters_are_in_the_address(client: Client, query: str, found: int) -> None:
+    page = text(await client.ask(f"/admin/assignments?{query}", "admin"))
+    assert (f"1–{found} of {found}" in page) == (found > 0)
+    assert ("No assignment fits" in page) == (found == 0)
+
+
+@pytest.mark.gen_test
+async def test_filters_by_user_and_machine(client: Client, world: World) -> None:
+    for query in (f"user={world.users['student']}", f"vm={world.vms['kali']}"):
+        page = text(await client.ask(f"/admin/assignments?{query}", "admin"))
+        assert "1–1 of 1" in page
+        assert "only " in page

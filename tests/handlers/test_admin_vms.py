@@ -1,14 +1,25 @@
+"""The list of machines: narrowed down by the address, and many of them taken to be assigned."""
+
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
+from sqlalchemy.orm import Session
 
-from cyberlab.console.registry import ConsoleRequest
-from cyberlab.db import assignments, vms
+from cyberlab.db.models import Vm, utcnow
 from tests.web import Client, World, text
 
-NEW = {"cluster": "pve", "vmid": "150", "kind": "qemu", "node": "pve2", "name": "web"}
+
+def names(page: str) -> list[str]:
+    return re.findall(r'href="/admin/vms/\d+">([^<]+)</a>', page)
+
+
+def change(s: Session, vm_id: int, **values: object) -> None:
+    vm = s.get(Vm, vm_id)
+    for name, value in values.items():
+        setattr(vm, name, value)
 
 
 @pytest.mark.gen_test
@@ -22,49 +33,52 @@ async def test_list_and_states(client: Client, world: World) -> None:
     assert answer["machines"][str(world.vms["spare"])]["word"] == "stopped"
 
 
-@pytest.mark.parametrize(
-    ("change", "field", "words"),
-    [
-        ({"vmid": "100"}, "vmid", "is known already"),
-        ({"vmid": "99"}, "vmid", "number from 100"),
-        ({"vmid": "1e9"}, "vmid", "number from 100"),
-        ({"vmid": "٣٣٣"}, "vmid", "number from 100"),
-        ({"vmid": "1" * 400}, "vmid", "at most 255"),
-        ({"cluster": "mars"}, "cluster", "choose one"),
-        ({"node": "a b"}, "node", "letters, digits and dashes"),
-        ({"node": ""}, "node", "Please fill this in"),
-        ({"kind": "vmware"}, "kind", "choose one"),
-        ({"name": "x" * 256}, "name", "at most 255"),
-    ],
-)
 @pytest.mark.gen_test
-async def test_bad_input(client: Client, world: World, change: dict[str, str], field: str, words: str) -> None:
-    page = await client.ask(f"/admin/vms/{world.vms['spare']}", "admin", form=NEW | change)
-    assert page.code == 422
-    assert f'id="{field}-error"' in text(page)
-    assert words in text(page)
-    assert await world.database.run(vms.by_ref, "pve", 150) is None
+async def test_the_address_carries_the_filters(client: Client, world: World) -> None:
+    run = world.database.run
+    await run(change, world.vms["kali"], status="running", tags=";netsec;", pool="lab", node="pve2")
+    await run(change, world.vms["spare"], status="stopped", vanished_at=utcnow())
+    for query, found in (
+        ("", ["kali", "other", "spare"]),
+        ("tag=netsec&node=pve2&pool=lab&state=running&cluster=pve&show=assigned", ["kali"]),
+        ("show=unassigned", ["spare"]),
+        ("show=vanished", ["spare"]),
+        ("show=templates", []),
+        ("class=999", []),
+        ("show=nonsense&state=nonsense&class=x&page=-1", ["kali", "other", "spare"]),
+    ):
+        assert names(text(await client.ask(f"/admin/vms?{query}", "admin"))) == found, query
+    page = text(await client.ask("/admin/vms?tag=netsec&show=assigned", "admin"))
+    assert "<option selected>netsec</option>" in page
+    assert 'name="show" value="assigned"' in page
+    assert 'href="/admin/vms?show=vanished">Vanished <span class="quiet">1</span>' in page
+    assert "gone from the cluster" in text(await client.ask("/admin/vms", "admin"))
 
 
 @pytest.mark.gen_test
-async def test_edit(client: Client, world: World) -> None:
-    path = f"/admin/vms/{world.vms['spare']}"
-    assert 'value="101"' in text(await client.ask(path, "admin"))
-    assert (await client.ask(path, "admin", form=NEW)).code == 303
-    vm = await world.database.run(vms.get, world.vms["spare"])
-    assert vm is not None
-    assert (vm.vmid, vm.name) == (150, "web")
+async def test_a_page_beyond_the_list_goes_to_its_beginning(client: Client) -> None:
+    assert (await client.ask("/admin/vms?page=9", "admin")).headers["Location"] == "/admin/vms"
 
 
 @pytest.mark.gen_test
-async def test_remove(client: Client, world: World) -> None:
-    path = f"/admin/vms/{world.vms['kali']}/remove"
-    assert "On the cluster nothing changes" in text(await client.ask(path, "admin"))
-    ended: list[str] = []
-    request = ConsoleRequest(world.users["student"], "student", 1, world.vms["kali"], "kali")
-    with world.portal.registry.entry(request, ended.append):
-        assert (await client.ask(path, "admin", form={})).code == 303
-    assert ended == ["unassigned"]
-    assert await world.database.run(assignments.get, world.assignment) is None
-    assert (await client.ask(path, "admin", form={})).code == 404
-    assert (await client.ask(f"/admin/vms/{world.vms['kali']}", "admin", form=NEW)).code == 404
+async def test_an_empty_list_says_why(client: Client) -> None:
+    assert "No machine fits that search" in text(await client.ask("/admin/vms?q=nothing-like-it", "admin"))
+
+
+@pytest.mark.gen_test
+async def test_names_are_text(client: Client, world: World) -> None:
+    await world.database.run(change, world.vms["spare"], name="<script>", tags=';<b>;a"b;', pool="<i>")
+    page = text(await client.ask("/admin/vms", "admin")) + text(
+        await client.ask(f"/admin/vms/{world.vms['spare']}", "admin")
+    )
+    assert "&lt;script&gt;" in page
+    for raw in ("<script>", "<b>", "<i>", 'a"b'):
+        assert raw not in page
+
+
+@pytest.mark.gen_test
+async def test_what_is_ticked_is_taken_to_be_assigned(client: Client, world: World) -> None:
+    nothing = await client.ask("/admin/vms/assign", "admin", form={"id": "999"})
+    assert nothing.headers["Location"] == "/admin/vms"
+    chosen = await client.ask("/admin/vms/assign", "admin", form={"id": str(world.vms["spare"])})
+    assert chosen.headers["Location"] == f"/admin/assignments/pair?vm={world.vms['spare']}"

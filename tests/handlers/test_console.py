@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import asyncio
 import json
+import socket
 
 import pytest
+from tornado.httpclient import HTTPClientError, HTTPRequest
+from tornado.websocket import websocket_connect
 
+from cyberlab.console.registry import ConsoleRequest
 from cyberlab.db import assignments, vms
 from cyberlab.db.models import VmKind
 from tests.web import TEST, Client, World, text
@@ -91,3 +96,54 @@ async def test_status_tells_of_a_cluster_that_is_not_set_up(client: Client, worl
     assert (await client.ask(f"/vnc-proxy/status/{world.vms['kali']}", "student")).code == 200
     world.portal.registry.draining = True
     assert (await client.ask(f"/vnc-proxy/status/{world.vms['kali']}", "student")).code == 503
+
+
+class Gate:
+    """Notes what is asked of the gateway, and hangs up."""
+
+    def __init__(self) -> None:
+        self.taken: asyncio.Queue[ConsoleRequest] = asyncio.Queue()
+
+    def take(self, sock: socket.socket, client: object, request: ConsoleRequest, source: object) -> None:
+        sock.close()
+        self.taken.put_nowait(request)
+
+
+async def _connect(world: World, base_url: str, path: str, who: str) -> ConsoleRequest | int:
+    """Open a websocket: what the gateway was asked for, or the status of the refusal."""
+    gate = Gate()
+    object.__setattr__(world.portal, "gateway", gate)
+    asked = HTTPRequest(base_url.replace("http", "ws") + path, headers={"Cookie": f"cyberlab={world.tokens[who]}"})
+    try:
+        connection = await websocket_connect(asked)
+    except HTTPClientError as error:
+        return error.code
+    request = await gate.taken.get()
+    connection.close()
+    return request
+
+
+@pytest.mark.gen_test
+async def test_watching_is_decided_by_the_server(client: Client, world: World, base_url: str) -> None:
+    vm = world.vms["kali"]
+    page = text(await client.ask(f"/teacher/watch/{vm}?class={world.group}", "teacher"))
+    assert f'data-socket="/vnc-proxy/ws/{vm}?watch=1"' in page
+    assert f'data-back="/teacher/classes/{world.group}"' in page
+    assert "view only" in page
+    watched = await _connect(world, base_url, f"/vnc-proxy/ws/{vm}?watch=1", "teacher")
+    assert isinstance(watched, ConsoleRequest)
+    assert (watched.view_only, watched.as_teacher) == (True, True)
+    opened = await _connect(world, base_url, f"/vnc-proxy/ws/{vm}", "teacher")
+    assert isinstance(opened, ConsoleRequest)
+    assert opened.view_only is False
+    for who in ("student", "other"):
+        assert await _connect(world, base_url, f"/vnc-proxy/ws/{vm}?watch=1", who) == 403
+        assert (await client.ask(f"/teacher/watch/{vm}", who)).code == 403
+    assert (await client.ask(f"/teacher/watch/{world.vms['other']}", "teacher")).code == 403
+
+
+@pytest.mark.parametrize("group", ["", "x", "1/../../admin", "//evil.example"])
+@pytest.mark.gen_test
+async def test_the_way_back_is_a_page_of_ours(client: Client, world: World, group: str) -> None:
+    page = text(await client.ask(f"/teacher/console/{world.vms['kali']}?class={group}", "teacher"))
+    assert 'data-back="/teacher"' in page

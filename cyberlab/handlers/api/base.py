@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from tornado import locale
 
 from cyberlab.auth.login import Visit
 from cyberlab.auth.visit import ties
@@ -18,6 +19,7 @@ from cyberlab.db.errors import Conflict, NotFound
 from cyberlab.db.models import utcnow
 from cyberlab.db.rows import MAX_ID
 from cyberlab.db.tokens import Scope
+from cyberlab.handlers import languages
 from cyberlab.handlers.base import BaseHandler, Rule, public
 from cyberlab.handlers.explanations import NO_SUCH_PAGE, Refusal, explain, status_of
 
@@ -100,6 +102,10 @@ class ApiHandler(BaseHandler):
     answers_json = True
     scopes: frozenset[Scope] = frozenset()
     most: ClassVar[int] = 1 << 20  # bytes of a body
+
+    def get_user_locale(self) -> locale.Locale | None:
+        """Scripts are spoken to in English, whatever the owner of the token reads."""
+        return languages.locale_of(languages.ENGLISH)
 
     def check_xsrf_cookie(self) -> None:
         """There is no cookie that could be abused."""
