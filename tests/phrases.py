@@ -21,7 +21,7 @@ TAGS = re.compile(r"\{%.*?%\}|\{\{.*?\}\}|\{#.*?#\}", re.DOTALL)
 OTHER_FILES = re.compile(r"\{%\s*(?:extends|include)\b.*?%\}")
 # Attributes that people read or hear.
 READ_ALOUD = ("alt", "aria-label", "aria-description", "data-label", "placeholder", "title")
-NAMES = re.compile(r"\bCyberLab\b|\bCtrl(?:\+\w+)+")  # in no language different
+NAMES = re.compile(r"\b(?:CyberLab|Proxmox VE|SSH)\b|\bCtrl(?:\+\w+)+")  # in no language different
 # Calls whose arguments at these places are keys of locale/*.csv.
 Places = Mapping[str, tuple[int | str, ...]]
 PYTHON: Places = {

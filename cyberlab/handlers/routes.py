@@ -22,6 +22,7 @@ from cyberlab.handlers import (
     admin_changes,
     admin_classes,
     admin_consoles,
+    admin_health,
     admin_logins,
     admin_members,
     admin_power,
@@ -150,6 +151,10 @@ def routes(portal: Portal) -> list[URLSpec]:
         (f"/admin/logins/{ID}/end", admin_logins.EndLoginHandler),
         ("/admin/audit", admin_audit.AuditHandler),
         ("/admin/audit/file", admin_audit.AuditFileHandler),
+        ("/admin/health", admin_health.HealthPageHandler),
+        ("/admin/health/clusters", admin_health.ClusterHealthHandler),
+        ("/admin/health/sign-in", admin_health.SignInHealthHandler),
+        ("/admin/health/portal", admin_health.PortalHealthHandler),
         ("/healthz", files.HealthHandler),
         ("/favicon.ico", files.FaviconHandler),
     ]

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 import paramiko
 
 from cyberlab import problems
-from cyberlab.blocking import BlockingPool, PoolBusy
+from cyberlab.blocking import BlockingPool, Load, PoolBusy
 from cyberlab.problems import Problem
 from cyberlab.proxmox.command import (
     Abandoned,
@@ -172,6 +172,17 @@ class SshPool:
                 call.cut()
                 raise _late(timeout) from None
             raise
+
+    @property
+    def load(self) -> Load:
+        """How busy it is."""
+        return self._pool.load
+
+    @property
+    def connections(self) -> int:
+        """How many connections it has."""
+        with self._changed:
+            return sum(connection.usable for connection in self._connections)
 
     def close(self) -> None:
         """Close the connections, which ends the commands, then the threads (blocking; called from the loop)."""
