@@ -105,6 +105,7 @@ def routes(portal: Portal) -> list[URLSpec]:
         (f"/teacher/classes/{ID}/operations/{ID}", teacher_acts.ResultsHandler),
         (f"/teacher/classes/{ID}/operations/{ID}/states", teacher_acts.ResultStatesHandler),
         (f"/teacher/classes/{ID}/end", teacher_end.EndHandler),
+        (f"/teacher/classes/{ID}/end/{ID}/undo", teacher_end.TakeBackHandler),
         (f"/teacher/console/{ID}", console.TeacherConsoleHandler),
         (f"/teacher/watch/{ID}", console.WatchHandler),
         (f"/vnc-proxy/ws/{ID}", vnc_proxy.ConsoleSocketHandler),

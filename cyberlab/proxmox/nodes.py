@@ -41,13 +41,18 @@ _PASSING = (problems.SSH_REFUSED, problems.API_UNREACHABLE)
 
 @dataclass(frozen=True, slots=True)
 class NodeHealth:
-    """How one node is, for pages and metrics; ``trouble``: why it cannot be reached, None if it can."""
+    """How one node is, for pages and metrics; ``trouble``: why it cannot be reached, None if it can.
+
+    ``warm``: how many processes keep pvesh loaded there; ``cold``: why none does, where one should.
+    """
 
     name: str
     host: str
     trouble: Problem | None
     working: int
     waiting: int
+    warm: int = 0
+    cold: str = ""
 
 
 class Node:
@@ -158,7 +163,8 @@ class Nodes:
         """How each node is."""
         return [
             NodeHealth(
-                node.name, node.settings.host, node.trouble, node.admission.working, node.admission.waiting
+                node.name, node.settings.host, node.trouble, node.admission.working, node.admission.waiting,
+                node.warm.workers, node.warm.cold,
             )
             for node in self.all
         ]  # fmt: skip

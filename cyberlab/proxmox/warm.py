@@ -51,12 +51,18 @@ class WarmPvesh:
         self._start: asyncio.Task[None] | None = None
         self._not_before = 0.0
         self._pause = 0.0
+        self._why = ""
         self._closed = False
 
     @property
     def workers(self) -> int:
         """How many are ready."""
         return len(self._workers)
+
+    @property
+    def cold(self) -> str:
+        """Why there is none, as far as it is known."""
+        return "" if self._workers else self._why
 
     async def run(
         self, words: Sequence[str], *, timeout: float, idempotent: bool, subject: str = ""
@@ -130,6 +136,7 @@ class WarmPvesh:
 
     def _failed(self, *, brief: bool, why: str) -> None:
         """``brief``: not the worker's fault: the connection's, or it had nothing to do."""
+        self._why = why
         self._pause = _BRIEF if brief else min(max(_LONG, 2 * self._pause), _LONGEST)
         self._not_before = time.monotonic() + self._pause * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
         if not brief:

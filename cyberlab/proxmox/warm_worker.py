@@ -144,7 +144,7 @@ class WarmWorker:
 
     def _over(self) -> None:
         """Its stdout has ended."""
-        complaint = self._lasting.complaint().strip().split("\n")[0][:200]
+        complaint = self._lasting.complaint().strip().split("\n")[0].partition(" (")[0][:200]
         idle = self._ready.done() and not self._requests and not complaint
         self._end(complaint or "it ended", broken=self._alone() and not idle)
 

@@ -310,4 +310,27 @@ async def test_a_lesson_is_ended(client: Client, world: World) -> None:
     later = datetime.now(UTC) + timedelta(hours=1)
     with world.database.transaction() as s:
         assert assignments.facts(s, world.users["student"], world.vms["lab-1"], later).assigned is False
-        assert {row.actor for row in audit.page(s, search="assignment.end").rows} == {"teacher"}
+        assert [row.detail for row in audit.page(s, search="class.end").rows] == ["2 assignments"]
+
+
+@pytest.mark.gen_test
+async def test_a_lesson_goes_on_again(client: Client, world: World) -> None:
+    with world.database.transaction() as s:
+        groups.add_member(s, TEST, world.group, world.users["other"], MembershipRole.TEACHER)
+        other = users.get(s, world.users["other"])
+        assert other is not None
+        other.role = Role.TEACHER
+    await client.ask(_class(world, "/end"), "teacher", form={})
+    assert (await client.ask(_class(world, "/end"), "teacher", form={})).code == 303, "nothing is left to end"
+    page = text(await client.ask(_class(world), "teacher"))
+    undo = re.search(r'action="(/teacher/classes/[0-9]+/end/[0-9]+/undo)"', page)
+    assert undo
+    assert "/undo" not in text(await client.ask(_class(world), "other")), "only who ended it takes it back"
+    assert (await client.ask(undo[1], "other", form={})).code == 404
+    assert (await client.ask(undo[1], "student", form={})).code == 403
+    assert (await client.ask(undo[1], "teacher", form={})).code == 303
+    assert (await _json(client, _class(world, "/states")))["machines"].keys() == set(
+        _ids(world, "kali", "lab-1", "shared")
+    )
+    assert "/undo" not in text(await client.ask(_class(world), "teacher"))
+    assert (await client.ask(undo[1], "teacher", form={})).code == 404
