@@ -56,7 +56,7 @@ class TicketsAside:
         self.settings = SimpleNamespace(host=f"https://127.0.0.1:{port}", cluster=CLUSTER)
         self._trust = Trust(ssl.create_default_context(cafile=ca_file))
         self._ticket = SimpleNamespace(
-            node_host="bench", port=5900, ticket="PVEVNC:bench", password="password", user="root@pam", cert=""
+            node_host="bench", port=5900, ticket="PVEVNC:bench", password="password", user="root@pam", cert="", host=""
         )
 
     async def auth_cookie(self) -> str:
@@ -65,7 +65,10 @@ class TicketsAside:
     def forget_cookie(self, cookie: str) -> None:
         pass
 
-    async def console_ticket(self, node: str, kind: str, vmid: int) -> Any:
+    def headers(self, cookie: str) -> tuple[tuple[str, str], ...]:
+        return (("Cookie", f"PVEAuthCookie={cookie}"),)
+
+    async def console_ticket(self, node: str, kind: str, vmid: int, caller: Any = None) -> Any:
         return self._ticket
 
     async def tls(self, ticket: Any = None) -> Trust:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -18,6 +19,16 @@ T = TypeVar("T")
 
 class PoolBusy(Exception):
     """More calls wait for this pool than it is willing to queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How busy a pool is: calls on threads, how many there may be, calls that wait, how many may."""
+
+    running: int
+    workers: int
+    waiting: int
+    most_waiting: int
 
 
 class BlockingPool:
@@ -30,6 +41,7 @@ class BlockingPool:
     def __init__(self, name: str, workers: int, waiting: int = 256) -> None:
         """``workers``: threads; ``waiting``: how many further calls may queue before PoolBusy."""
         self.name = name
+        self._workers = workers
         self._limit = workers + waiting
         self._pending = 0
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix=name)
@@ -44,6 +56,12 @@ class BlockingPool:
         future.add_done_callback(self._done)
         # Shielded, so that a caller who gives up neither cancels a call that has begun nor frees its place.
         return await asyncio.wait_for(asyncio.shield(future), timeout)
+
+    @property
+    def load(self) -> Load:
+        """How busy it is."""
+        running = min(self._pending, self._workers)
+        return Load(running, self._workers, self._pending - running, self._limit - self._workers)
 
     def _done(self, future: asyncio.Future[T]) -> None:
         self._pending -= 1

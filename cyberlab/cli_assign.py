@@ -158,9 +158,10 @@ def _found(arguments: argparse.Namespace) -> Vm:
         return Vm(cluster=cluster, vmid=vmid, kind=VmKind(arguments.kind), node=arguments.node, name=arguments.name)
     hint = f"{cluster}/{vmid} is new here; say where it is with --node NODE"
     try:
-        configured = settings.load_cluster()
-        if configured.cluster != cluster:
-            raise CommandError(f"no cluster “{cluster}” is configured; PROXMOX_CLUSTER is “{configured.cluster}”")
+        known = {one.cluster: one for one in settings.load_clusters()}
+        configured = known.get(cluster)
+        if configured is None:
+            raise CommandError(f"no cluster “{cluster}” is configured; there is {', '.join(sorted(known))}")
         vm = asyncio.run(_ask(configured, vmid))
     except SettingsError as error:
         raise CommandError(f"{hint} (the cluster cannot be asked: {'; '.join(error.problems)})") from None

@@ -21,7 +21,7 @@ TAGS = re.compile(r"\{%.*?%\}|\{\{.*?\}\}|\{#.*?#\}", re.DOTALL)
 OTHER_FILES = re.compile(r"\{%\s*(?:extends|include)\b.*?%\}")
 # Attributes that people read or hear.
 READ_ALOUD = ("alt", "aria-label", "aria-description", "data-label", "placeholder", "title")
-NAMES = re.compile(r"\bCyberLab\b|\bCtrl(?:\+\w+)+")  # in no language different
+NAMES = re.compile(r"\b(?:CyberLab|Proxmox VE|SSH)\b|\bCtrl(?:\+\w+)+")  # in no language different
 # Calls whose arguments at these places are keys of locale/*.csv.
 Places = Mapping[str, tuple[int | str, ...]]
 PYTHON: Places = {
@@ -107,6 +107,19 @@ def glued(path: Path) -> list[str]:
     calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
     pieces = [node for call in calls for node in _given(call, PYTHON) if isinstance(node, ast.JoinedStr)]
     return [ast.unparse(node) for node in pieces if any(" " in (_literal(part) or "") for part in node.values)]
+
+
+def sent_bare(path: Path) -> list[str]:
+    """Sentences that a handler gives to a template or to a script as they are, in English for everybody."""
+    if "api" in path.parts:  # scripts of other people are spoken to in English
+        return []
+    found: list[str] = []
+    for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
+        if _name(call) in ("render", "send_json"):
+            given = [*call.args, *(item.value for item in call.keywords)]
+            values = [value for node in given for value in (node.values if isinstance(node, ast.Dict) else [node])]
+            found += [text for value in values for text in _bare(value) if _worded(text) and " " in text.strip()]
+    return found
 
 
 def python_keys(path: Path) -> set[Key]:

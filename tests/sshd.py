@@ -30,7 +30,7 @@ class Sshd:
 
     Its commands run in ``folder``, with a PATH that begins with ``path_dirs``, and read neither a login shell's files
     nor ~/.bashrc, which Debian's bash reads even for a single command over SSH. ``extra``: further lines for
-    sshd_config.
+    sshd_config. ``gate``: the program that decides about commands, as command="…" of an authorized key would name it.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class Sshd:
         *,
         extra: str = "",
         host_keys: tuple[str, ...] = ("ed25519", "rsa"),
+        gate: Path | None = None,
     ) -> None:
         self.program = services.require("sshd")
         self.folder = folder.resolve()
@@ -54,14 +55,15 @@ class Sshd:
         (self.folder / "authorized_keys").write_text(public_line(self.key) + "\n")
         self.known_hosts = self.folder / "known_hosts"
         self.known_hosts.write_text("".join(f"{self.name} {self.host_key(kind)}\n" for kind in host_keys))
-        self._configure(path_dirs, extra)
+        self._configure(path_dirs, extra, gate)
 
-    def _configure(self, path_dirs: Sequence[Path], extra: str) -> None:
+    def _configure(self, path_dirs: Sequence[Path], extra: str, gate: Path | None) -> None:
         path = os.pathsep.join([*(str(folder.resolve()) for folder in path_dirs), "/usr/bin", "/bin"])
+        run = '/bin/sh -c "$SSH_ORIGINAL_COMMAND"' if gate is None else shlex.quote(str(gate))
         wrapper = write_script(
             self.folder / "run",
             f"#!/bin/sh\nexport PATH={shlex.quote(path)} {_MARK}={shlex.quote(str(self.folder))}\n"
-            f'cd {shlex.quote(str(self.folder))}\nexec /bin/sh -c "$SSH_ORIGINAL_COMMAND"\n',
+            f"cd {shlex.quote(str(self.folder))}\nexec {run}\n",
         )
         lines = [
             f"Port {self.port}",
@@ -111,7 +113,7 @@ class Sshd:
         values: dict[str, Any] = {
             name.removeprefix("PROXMOX_").lower(): value for name, value in self.settings().items()
         }
-        values |= {"cluster": "test", "host": "https://127.0.0.1:8006", "ssh_connections": 1}
+        values |= {"cluster": "test", "host": "https://127.0.0.1:8006", "ssh_connections": 1, "warm_workers": 0}
         return ClusterSettings(_env_file=None, **(values | changes))
 
     # --- its life

@@ -27,11 +27,11 @@ MODULES = sorted((ROOT / "cyberlab").rglob("*.py"))
 
 
 def _room(dotted: str) -> str | None:
-    """'cyberlab.db.users' -> 'db'; the command modules (cli, cli_check …) are one room."""
+    """'cyberlab.db.users' -> 'db'; the command modules (cli, cli_check …) are one room, and so are the settings'."""
     parts = dotted.split(".")
     if parts[0] != "cyberlab" or len(parts) < 2:
         return None
-    return "cli" if parts[1].startswith("cli") else parts[1]
+    return next((room for room in ("cli", "settings") if parts[1].startswith(room)), parts[1])
 
 
 def _imports(path: Path) -> list[str]:

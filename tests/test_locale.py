@@ -12,8 +12,22 @@ import pytest
 from tornado import locale
 
 from cyberlab.handlers import languages
+from cyberlab.handlers.assets import Assets
 from cyberlab.phrases import Phrase
-from tests.phrases import MODULES, PAGES, ROOT, SCRIPTS, TEMPLATES, glued, needed, unspoken, untranslated
+from tests.phrases import (
+    MODULES,
+    PAGES,
+    ROOT,
+    SCRIPTS,
+    TEMPLATES,
+    glued,
+    needed,
+    python_keys,
+    sent_bare,
+    template_keys,
+    unspoken,
+    untranslated,
+)
 
 SORTER: dict[str, Any] = runpy.run_path(str(ROOT / "scripts" / "phrases.py"))
 FILES = sorted((ROOT / "locale").glob("*.csv"))
@@ -91,6 +105,7 @@ def test_scripts_come_with_their_words(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_texts_are_literals_with_placeholders(path: Path) -> None:
     assert not glued(path), 'write it as Phrase("… %(name)s …", name=…)'
+    assert not sent_bare(path), 'write it as self.translate("…")'
 
 
 def test_a_phrase_is_its_english_text_until_it_is_translated() -> None:
@@ -102,3 +117,39 @@ def test_a_phrase_is_its_english_text_until_it_is_translated() -> None:
     assert Phrase("one day", "%(count)d days", count=3) == "3 days"
     assert languages.translate(german, Phrase("nobody translates %(this)s", this="this")) == "nobody translates this"
     assert languages.translate(german, Phrase("My account")) == "Mein Konto"
+
+
+def test_texts_that_were_forgotten_are_found(tmp_path: Path) -> None:
+    """The searches themselves: what they miss would be English on German pages."""
+    page = tmp_path / "page.html"
+    page.write_text(
+        '{% extends "base.html" %}<h1>Bare words</h1>{{ _("good") }}{{ "Or so" if late else _("fine") }}'
+        '<a title="Spoken" href="/x">{{ name }}</a>{% module Field(form, "x", "A label", hint=_("a hint")) %}'
+        '{# said to nobody #}{{ asset("no.css") }} · CyberLab'
+    )
+    assert untranslated(page) == ["A label", "Bare words", "Or so", "Spoken"]
+    assert template_keys(page) == {("good", ""), ("fine", ""), ("a hint", "")}
+    module = tmp_path / "module.py"
+    module.write_text(
+        'SAID = "from a constant"\n'
+        'form.fail("x", SAID)\nself.notify("at once" if x else "later")\n'
+        'Phrase("one", "%(count)d", count=2)\nform.fail("x", f"glued {x}")\n'
+        'self.render("x.html", text="as it is", name="kali")\n'
+    )
+    expected = {("from a constant", ""), ("at once", ""), ("later", ""), ("one", "singular"), ("%(count)d", "plural")}
+    assert python_keys(module) >= expected
+    assert glued(module) == ["f'glued {x}'"]
+    assert sent_bare(module) == ["as it is"]
+    script = tmp_path / "script.js"
+    script.write_text(
+        '// a comment with words\nsay(t("Kept for later"));\nsay("Shown in English");\n'
+        'byId("x").textContent = "Bare";\n'
+        'const a = document.querySelector("main .card"); say(`Typed ${n} of them`);\n'
+    )
+    assert unspoken(script) == ["Shown in English", "Typed ${n} of them", "Bare"]
+
+
+def test_scripts_bring_the_texts_of_what_they_import() -> None:
+    texts = Assets(ROOT / "static").texts("console.js")
+    assert {"Connection lost", "The console is not connected.", "German"} <= texts
+    assert "(a while ago)" not in texts

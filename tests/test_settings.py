@@ -180,15 +180,15 @@ def test_the_commands_for_users_need_no_cluster(monkeypatch: pytest.MonkeyPatch)
 def test_check_needs_no_secret_but_the_cluster(good: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SECRET_KEY")
     assert settings.load_for_check(env_file=None).clusters[0].ssh_host == "pve1.example.edu"
-    assert settings.load_cluster(env_file=None).ssh_host == "pve1.example.edu"
+    assert settings.load_clusters(env_file=None)[0].ssh_host == "pve1.example.edu"
     monkeypatch.delenv("PROXMOX_SSH_HOST")
-    for load in (settings.load_for_check, settings.load_cluster):
+    for load in (settings.load_for_check, settings.load_clusters):
         with pytest.raises(SettingsError) as caught:
             load(env_file=None)
         assert _named(caught.value.problems) == ["PROXMOX_SSH_HOST"]
     monkeypatch.setenv("PROXMOX_SSH_PORT", "x")
     with pytest.raises(SettingsError, match="PROXMOX_SSH_PORT"):
-        settings.load_cluster(env_file=None)
+        settings.load_clusters(env_file=None)
 
 
 def test_a_file_gives_what_the_environment_does_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

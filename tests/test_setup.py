@@ -85,7 +85,7 @@ def test_it_makes_everything_once(clone: Clone) -> None:
     (clone.folder / "broken").unlink()
     mended = clone.setup()
     assert mended.returncode == 0
-    assert mended.stdout.startswith("✓ noVNC and Pico CSS")
+    assert mended.stdout.startswith("✓ noVNC, xterm.js and Pico CSS")
     assert mended.stdout.count("\n") == 1
 
 

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -18,7 +19,7 @@ from cyberlab.auth.config import AuthConfig, Backends
 from cyberlab.auth.local import LocalBackend
 from cyberlab.auth.login import LoginService
 from cyberlab.auth.passwords import hash_password
-from cyberlab.blocking import BlockingPool
+from cyberlab.blocking import BlockingPool, Load
 from cyberlab.console.registry import Registry
 from cyberlab.db import assignments, groups, logins, users, vms
 from cyberlab.db.audit import Actor
@@ -26,7 +27,7 @@ from cyberlab.db.engine import Database
 from cyberlab.db.models import MembershipRole, Role, VmKind
 from cyberlab.handlers.portal import Portal
 from cyberlab.problems import PVESH_FAILED, Problem
-from cyberlab.proxmox.answers import Resource, Snapshot, Upid
+from cyberlab.proxmox.answers import Resource, Snapshot, Upid, VmStatus
 from cyberlab.proxmox.inventory import Inventory
 from cyberlab.settings import Settings
 
@@ -66,18 +67,31 @@ class FakeCluster:
         self.last_inventory = Inventory(self.as_of, {found.vmid: found for found in self.found})
         return self.last_inventory
 
+    async def status(self, node: str, kind: str, vmid: int) -> VmStatus:
+        """As the inventory has it."""
+        return VmStatus(next((found.status for found in self.found if found.vmid == vmid), "stopped"))
+
     async def begin(self, node: str, kind: str, vmid: int, action: str) -> Upid:
         """Note it."""
         return self._begun(node, action, vmid, "")
 
+    @property
+    def ssh(self) -> Any:
+        """Its connections."""
+        return SimpleNamespace(connections=2, load=Load(1, 16, 0, 256))
+
     async def nodes(self) -> dict[str, str]:
-        """The nodes and their status, or a Problem."""
+        """The nodes and their status, a Problem, or nothing for ever."""
+        if self.hangs:
+            await asyncio.Event().wait()
         if self.problem:
             raise self.problem
         return self.online
 
     async def version(self) -> str:
-        """The version of pve-manager, or a Problem."""
+        """The version of pve-manager, a Problem, or nothing for ever."""
+        if self.hangs:
+            await asyncio.Event().wait()
         if self.problem:
             raise self.problem
         return "9.2.1"

@@ -89,7 +89,8 @@ class Finding:
 
 
 # A backend of either kind may also have ``check(username: str)``, which returns Findings, as an iterable or an
-# asynchronous one; ``username``: whose entry to look up, or "". It keeps to its own timeouts.
+# asynchronous one; ``username``: whose entry to look up, or "". It keeps to its own timeouts. And ``reach()``, which
+# returns Findings of step "answers" about its servers now, blocking where it is a PasswordBackend.
 
 
 class PasswordBackend(Protocol):

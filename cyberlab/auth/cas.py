@@ -12,7 +12,7 @@ from xml.parsers import expat
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from cyberlab.auth.base import BackendContext, BackendUnavailable, Identity, RedirectStart, SignInRefused
+from cyberlab.auth.base import BackendContext, BackendUnavailable, Finding, Identity, RedirectStart, SignInRefused
 from cyberlab.auth.remote import Remote, server_url, with_query
 
 __all__ = ["CasBackend", "CasOptions"]
@@ -74,6 +74,16 @@ class CasBackend:
         if response.code != 200:
             raise BackendUnavailable(f"{urlsplit(url).netloc}: status {response.code}")
         return parse(response.body)
+
+    async def reach(self) -> list[Finding]:
+        """Whether the server answers now, and as CAS does: it is asked about a ticket that it cannot know."""
+        try:
+            await self.validate(self._base, f"ST-cyberlab-{secrets.token_hex(8)}")
+        except BackendUnavailable as error:
+            return [Finding("answers", False, error.detail)]
+        except SignInRefused:
+            return [Finding("answers", True, "", self.options.url)]
+        return [Finding("answers", False, "it takes a ticket that was made up")]
 
     async def logout_url(self, return_url: str) -> str | None:
         """Where to sign out of the CAS server too (section 2.3)."""

@@ -27,6 +27,7 @@ from cyberlab.auth.base import (
     AccountProblem,
     BackendContext,
     BackendUnavailable,
+    Finding,
     Identity,
 )
 from cyberlab.auth.ldap_link import (
@@ -99,6 +100,19 @@ class LdapBackend:
                     if not failure.reached:
                         self._unreached[server] = self._failed[server]
         raise BackendUnavailable("; ".join(details))
+
+    def reach(self) -> list[Finding]:
+        """Whether each server answers now, and takes our bind where there is one; blocking."""
+        found = []
+        for server in self.options.servers:
+            try:
+                with open_link(self.options, server) as link:
+                    if self.options.bind_dn:
+                        self.bind_service(link)
+                found.append(Finding("answers", True, "", server))
+            except LinkFailed as failure:
+                found.append(Finding("answers", False, str(failure).removeprefix(f"{server}: "), server))
+        return found
 
     def _rests(self, now: float) -> bool:
         """Whether a lesson's sign-ins would only queue up behind a directory that hangs."""

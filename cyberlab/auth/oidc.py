@@ -17,7 +17,7 @@ from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet
 from tornado.httpclient import HTTPResponse
 
-from cyberlab.auth.base import BackendContext, BackendUnavailable, Identity, RedirectStart, SignInRefused
+from cyberlab.auth.base import BackendContext, BackendUnavailable, Finding, Identity, RedirectStart, SignInRefused
 from cyberlab.auth.oidc_options import OidcOptions
 from cyberlab.auth.remote import Remote, json_object, server_url, with_query
 
@@ -119,6 +119,15 @@ class OidcBackend:
                 known = self._read(json_object(await self.remote.get(url)))
                 self._metadata, self._keys = known, None
             return known
+
+    async def reach(self) -> list[Finding]:
+        """Whether the issuer answers now."""
+        url = f"{self.options.issuer.rstrip('/')}/.well-known/openid-configuration"
+        try:
+            self._read(json_object(await self.remote.get(url)))
+        except BackendUnavailable as error:
+            return [Finding("answers", False, error.detail)]
+        return [Finding("answers", True, "", self.options.issuer)]
 
     def _read(self, content: dict[str, Any]) -> Metadata:
         # Section 4.3: it must be exactly what was asked for, or another issuer's answers would count as this one's.

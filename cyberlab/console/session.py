@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -30,8 +31,11 @@ _LOG_SECONDS = 10.0
 class ConsoleSource(Protocol):
     """What the gateway asks of a cluster for one machine."""
 
-    async def target(self) -> Target:
-        """Get a fresh ticket: a place to dial, good for one connection within ten seconds; raise Problem."""
+    async def target(self, on_position: Callable[[int], None]) -> Target:
+        """Get a fresh ticket: a place to dial, good for one connection within ten seconds; raise Problem.
+
+        ``on_position`` is told the place in the cluster's line while there is one.
+        """
         ...
 
     def cookie_refused(self) -> None:
@@ -159,7 +163,7 @@ class ConsoleSession:
             try:
                 async with self._gateway.turn(self._request.vm_id):
                     self._step("ticket", "Asking the cluster for a ticket")
-                    target = await self._source.target()
+                    target = await self._source.target(self._in_line)
                     self._kind = kind_of(target)
                     self._step("dial", self._kind.dialling)
                     return await self._dial(target)
@@ -223,6 +227,13 @@ class ConsoleSession:
                     better = await self._source.explain()
                     return better.code if better else code
         return code
+
+    def _in_line(self, position: int) -> None:
+        if position == 1:
+            text = self._client.translate("Waiting for the cluster: you are next in line")
+        else:
+            text = self._client.translate("Waiting for the cluster: number %(place)d in line") % {"place": position}
+        self._client.send_event(event="step", step="ticket", text=text)
 
     def _step(self, step: str, text: str) -> None:
         self._client.send_event(event="step", step=step, text=self._client.translate(text))

@@ -169,22 +169,6 @@ def for_user(s: Session, user_id: int, now: datetime) -> list[Assignment]:
 
 
 @reads
-def taught(s: Session, user_id: int, now: datetime) -> list[Assignment]:
-    """What a teacher's classes and their students hold now, by VM name, with VM, user and class loaded."""
-    classes = _taught_classes(user_id)
-    students = select(Membership.user_id).where(
-        Membership.group_id.in_(classes), Membership.role == MembershipRole.STUDENT
-    )
-    theirs = or_(
-        Assignment.group_id.in_(classes),
-        Assignment.via_group_id.in_(classes),
-        and_(Assignment.via_group_id.is_(None), Assignment.user_id.in_(students)),
-    )
-    rows = joined().where(in_force(now), theirs)
-    return list(s.scalars(rows.order_by(Vm.name, Vm.id, Assignment.id)))
-
-
-@reads
 def facts(s: Session, user_id: int, vm_id: int, now: datetime) -> AccessFacts:
     """What ties that user to that VM now."""
     return facts_of(s, [(user_id, vm_id)], now)[user_id, vm_id]
@@ -276,18 +260,6 @@ def joined() -> Select[Assignment]:
             contains_eager(Assignment.group),
             contains_eager(Assignment.via_group.of_type(_Via)),
             joinedload(Assignment.user),
-        )
-    )
-
-
-def _taught_classes(user_id: int) -> Select[int]:
-    return (
-        select(Membership.group_id)
-        .join(Group)
-        .where(
-            Membership.user_id == user_id,
-            Membership.role == MembershipRole.TEACHER,
-            Group.archived_at.is_(None),
         )
     )
 

@@ -101,8 +101,10 @@ def plan(s: Session, selection: Selection, change: Change, now: datetime) -> Pla
     return _plan(_selected(s, selection, now), change)
 
 
-def apply(s: Session, actor: Actor, selection: Selection, change: Change, now: datetime, digest: str) -> int:
-    """Do what the plan with that digest showed; return the id of the change, for the undo.
+def apply(
+    s: Session, actor: Actor, selection: Selection, change: Change, now: datetime, digest: str, *, about: str = ""
+) -> int:
+    """Do what the plan with that digest showed; return the id of the change, for the undo. ``about``: kept with it.
 
     Raises Stale if anything of it has changed since, and Conflict as plan() does.
     """
@@ -115,13 +117,14 @@ def apply(s: Session, actor: Actor, selection: Selection, change: Change, now: d
     if isinstance(change, Remove):
         bulk_rows.remove(s, (row.id for row in before))
         audit.record_many(s, actor, "assignment.delete", ((row.label, row.terms) for row in before))
-        return bulk.record(s, actor, "assignments-removed", {"removed": [_kept(row) for row in before]})
+        return bulk.record(s, actor, "assignments-removed", {"removed": [_kept(row) for row in before]}, about)
     bulk_rows.update_terms(s, [after for _, after in planned.changed])
     audit.record_many(
         s, actor, "assignment.update", ((row.label, f"{new.terms}; was {row.terms}") for row, new in planned.changed)
     )
     kind = "assignments-ended" if isinstance(change, End) else "assignments-changed"
-    return bulk.record(s, actor, kind, {"changed": [[row.id, row.version + 1, *_terms(row)] for row in before]})
+    steps = [[row.id, row.version + 1, *_terms(row)] for row in before]
+    return bulk.record(s, actor, kind, {"changed": steps}, about)
 
 
 def make(s: Session, actor: Actor, wanted: Sequence[dict[str, Any]], about: str = "") -> int:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
-from cyberlab.blocking import BlockingPool
+from cyberlab.blocking import BlockingPool, Load
 from cyberlab.db import read_only
 from cyberlab.db.epoch import PortalSession
 from cyberlab.db.errors import DatabaseUnavailable
@@ -46,6 +46,11 @@ class Database:
     def dialect(self) -> str:
         """Which database it is: "sqlite" or "postgresql"."""
         return self._engine.dialect.name
+
+    @property
+    def load(self) -> Load:
+        """How busy its threads are."""
+        return self._pool.load
 
     async def run(self, fn: Callable[Concatenate[Session, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call ``fn(session, …)`` in one transaction on a database thread.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.orm import Session
@@ -18,9 +18,7 @@ from cyberlab.db.assignments import in_force, joined, lasting
 from cyberlab.db.audit import Actor
 from cyberlab.db.models import Assignment, ConsoleSession, Group, Membership, MembershipRole, User, Vm
 from cyberlab.db.read_only import reads
-from cyberlab.db.text import clean
-
-MOMENT = timedelta(microseconds=1)  # an assignment ends after it starts
+from cyberlab.db.text import clean, fold
 
 
 @dataclass(slots=True)
@@ -79,7 +77,12 @@ def _merged(rows: list[Assignment], now: datetime) -> Holding:
 def of_class(s: Session, group_id: int, now: datetime) -> list[Assignment]:
     """What a class holds now, its students for its sake, or for no class's: by person, all loaded."""
     rows = s.scalars(joined().where(in_force(now), _of_classes([group_id])).order_by(Vm.name, Vm.id, Assignment.id))
-    return sorted(rows, key=lambda row: (row.user is None, row.user and (row.user.display_name or row.user.username)))
+    return sorted(rows, key=_by_person)
+
+
+def _by_person(row: Assignment) -> tuple[bool, str]:
+    """As people look for a name, Ç beside C; what the whole class holds comes last."""
+    return row.user is None, fold(row.user.display_name or row.user.username) if row.user else ""
 
 
 @reads
@@ -135,21 +138,6 @@ def name_snapshot(s: Session, actor: Actor, vm_ids: Collection[int], name: str) 
         audit.record(s, actor, "vm.snapshot", f"vm {vm.label}", f"resets to {name or '–'}")
     changed = update(Vm).where(Vm.id.in_(vm_ids)).values(reset_snapshot=name)
     s.execute(changed.execution_options(access_epoch=False, synchronize_session=False))
-
-
-def end_lesson(s: Session, actor: Actor, group_id: int, now: datetime) -> list[int]:
-    """End what a class holds now and what its students hold for its sake; return the assignments' ids."""
-    rows = list(s.scalars(joined().where(in_force(now), _for_sake_of(group_id))))
-    for row in rows:
-        row.ends_at = max(now, row.starts_at + MOMENT) if row.starts_at else now
-        row.version += 1
-        holder = row.user.username if row.user else "the class"
-        audit.record(s, actor, "assignment.end", f"{row.vm.label} -> {holder}", "the lesson was ended")
-    return [row.id for row in rows]
-
-
-def _for_sake_of(group_id: int) -> ColumnElement[bool]:
-    return or_(Assignment.group_id == group_id, Assignment.via_group_id == group_id)
 
 
 def _of_classes(group_ids: Collection[int]) -> ColumnElement[bool]:

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from cyberlab.auth.access import Action
-from cyberlab.db import assignments, groups, users, vms
+from cyberlab.db import groups, users, vms
+from cyberlab.db.attention import attention, totals
+from cyberlab.db.models import utcnow
 from cyberlab.db.page import Page
 from cyberlab.handlers.base import BaseHandler, Question, requires
 from cyberlab.phrases import Phrase
@@ -23,6 +25,7 @@ NOUNS = (
     ("/admin/consoles", Phrase("Live consoles")),
     ("/admin/logins", Phrase("Sign-ins")),
     ("/admin/audit", Phrase("Audit")),
+    ("/admin/health", Phrase("Health")),
 )
 
 
@@ -91,20 +94,23 @@ class AdminHandler(BaseHandler):
 
 @requires(Action.ADMINISTER)
 class OverviewHandler(AdminHandler):
-    """How much there is of everything, and where to begin."""
+    """How much there is of everything, and what needs somebody."""
 
     async def get(self) -> None:
-        """Count."""
-        run = self.portal.database.run
+        """Count; no cluster is asked for it."""
+        run, now = self.portal.database.run, utcnow()
+        total = await run(totals)
         self.render(
             "admin/overview.html",
             counts=(
-                ("/admin/users", Phrase("users"), (await run(users.page, limit=1)).total),
-                ("/admin/vms", Phrase("machines"), (await run(vms.page, limit=1)).total),
-                ("/admin/assignments", Phrase("assignments"), (await run(assignments.page, limit=1)).total),
+                ("/admin/users", Phrase("users"), total.users),
+                ("/admin/classes", Phrase("classes"), total.groups),
+                ("/admin/vms", Phrase("machines"), total.vms),
+                ("/admin/assignments", Phrase("assignments"), total.assignments),
+                ("/admin/consoles", Phrase("open consoles"), len(self.portal.registry)),
             ),
-            open_consoles=len(self.portal.registry),
-            clusters=sorted(self.portal.clusters),
+            seen=await run(attention, now),
+            down=[(name, each.problem) for name, each in sorted(self.portal.clusters.items()) if each.problem],
         )
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from tornado.web import UIModule
 
+from cyberlab.blocking import Load
 from cyberlab.db.consoles import ABANDONED
 from cyberlab.db.models import ConsoleSession
 from cyberlab.handlers.common import CommonHandler
@@ -64,6 +65,22 @@ class Duration(UIModule):
         return translate("one day", "%(count)d days", count=minutes // (24 * 60))
 
 
+class Verdict(UIModule):
+    """Whether something is well: a shape, and a word."""
+
+    def render(self, good: bool, words: str) -> str:
+        """``words``: translated."""
+        return self.render_string("modules/verdict.html", good=good, words=words).decode()
+
+
+class Busy(UIModule):
+    """How busy a pool of threads is."""
+
+    def render(self, load: Load) -> str:
+        """As its pool says."""
+        return self.render_string("modules/busy.html", load=load).decode()
+
+
 class PastConsoles(UIModule):
     """A table of console sessions."""
 
@@ -74,5 +91,5 @@ class PastConsoles(UIModule):
 
 
 ADMIN_MODULES: dict[str, type[UIModule]] = {
-    module.__name__: module for module in (Vanished, Span, Size, Duration, PastConsoles)
+    module.__name__: module for module in (Vanished, Span, Size, Duration, Verdict, Busy, PastConsoles)
 }

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
+from tornado.escape import xhtml_escape
 from tornado.web import UIModule
 
 from cyberlab.db.page import Page
@@ -124,16 +125,14 @@ class Moment(UIModule):
 
     def render(self, moment: datetime, words: str = "%(moment)s") -> str:
         """``words``: what stands around it, translated already."""
-        assert isinstance(self.handler, CommonHandler)
-        before, _, after = words.partition("%(moment)s")
-        return self.render_string(
-            "modules/moment.html",
-            before=before,
-            after=after,
-            exact=moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            text=moments.text(self.handler.translate, moment, self.handler.zone),
-            zone=moments.offset(moment, self.handler.zone),
-        ).decode()
+        handler = self.handler
+        assert isinstance(handler, CommonHandler)
+        before, _, after = (xhtml_escape(part) for part in words.partition("%(moment)s"))
+        exact = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        text = xhtml_escape(moments.text(handler.translate, moment, handler.zone))
+        # A list shows a hundred of them: a template each would take longer than all the rest of the page.
+        title = xhtml_escape(moments.offset(moment, handler.zone))
+        return f'{before}<time datetime="{exact}" title="{title}">{text}</time>{after}'
 
 
 class Script(UIModule):

@@ -303,7 +303,8 @@ class Operations:
         kind = vm.kind.value
         try:
             if act == Act.RESET:
-                start = found is not None and found.status == "running"
+                # Asked itself: the list may be ten seconds behind, and who resets has often just tried something.
+                start = (await cluster.status(node, kind, vm.vmid)).status == "running"
                 upid = await cluster.rollback(node, kind, vm.vmid, operation.snapshot, start)
                 operation.leads_to = "running" if start else ""
             else:

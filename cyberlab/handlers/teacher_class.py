@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from cyberlab.auth.access import Action
-from cyberlab.db import holdings
+from cyberlab.db import holdings, lessons
 from cyberlab.db.models import Assignment, MembershipRole, User, Vm, utcnow
 from cyberlab.handlers.base import BaseHandler, requires
 from cyberlab.handlers.explanations import Explanation, Refusal
@@ -104,10 +104,12 @@ class ClassPageHandler(ClassHandler):
             holdings.last_used, {row.vm_id for row in rows}, {*students, *(row.user_id for row in rows if row.user_id)}
         )
         batch = self.portal.operations.newest_batch(self.group.id)
+        ended = await self.portal.database.run(lessons.ended, self.group.id, self.user.user_id, utcnow())
         self.render(
             "teacher/class.html",
             group=self.group,
             rows=rows,
+            ended=ended,
             used=used,
             without=[user for user in students.values() if user.id not in holders],
             students=len(students),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from cyberlab.auth.access import Action
-from cyberlab.db import holdings
+from cyberlab.db import lessons
+from cyberlab.db.errors import Conflict
 from cyberlab.db.models import utcnow
 from cyberlab.handlers.base import requires
 from cyberlab.handlers.teacher_class import ClassHandler
@@ -22,12 +23,39 @@ class EndHandler(ClassHandler):
 
     async def post(self, group_id: str) -> None:
         """End it. Open consoles are closed by the access watch within a second."""
-        ended = await self.portal.database.run(holdings.end_lesson, self.actor, self.group.id, utcnow())
-        self.notify(
-            Phrase(
-                "The lesson is over: one assignment ended.",
-                "The lesson is over: %(count)d assignments ended.",
-                count=len(ended),
+        ended = await self.portal.database.run(lessons.end, self.actor, self.group, utcnow())
+        if ended is None:
+            self.notify("There is nothing to end: the class holds no machine now.")
+        else:
+            self.notify(
+                Phrase(
+                    "The lesson is over: one assignment ended.",
+                    "The lesson is over: %(count)d assignments ended.",
+                    count=ended.count,
+                )
             )
-        )
+        self.redirect(self.home, status=303)
+
+
+@requires(Action.RUN_CLASS, on_class=True)
+class TakeBackHandler(ClassHandler):
+    """Letting an ended lesson go on."""
+
+    async def post(self, group_id: str, change_id: str) -> None:
+        """Restore the assignments that nobody has changed since."""
+        try:
+            done = await self.portal.database.run(lessons.take_back, self.actor, self.group, int(change_id), utcnow())
+        except Conflict as conflict:
+            self.notify(conflict.message)
+        else:
+            if done.left_count:
+                self.notify(
+                    Phrase(
+                        "The lesson goes on, but for an assignment that somebody has changed since.",
+                        "The lesson goes on, but for %(count)d assignments that somebody has changed since.",
+                        count=done.left_count,
+                    )
+                )
+            else:
+                self.notify("The lesson goes on.")
         self.redirect(self.home, status=303)

@@ -82,7 +82,7 @@ class ConsoleSocketHandler(BaseHandler, WebSocketHandler):
             address=self.client_address,
             request_id=self.request_id,
         )
-        source = VmSource(portal.clusters[vm.cluster], vm, _moved(portal.database, vm.id))
+        source = VmSource(portal.clusters[vm.cluster], vm, _moved(portal.database, vm.id), str(user.user_id))
         portal.gateway.take(sock, client, request, source)
 
 

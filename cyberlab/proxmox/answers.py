@@ -111,6 +111,9 @@ class ConsoleTicket:
     password: str = field(repr=False)
     user: str
     certificate: str = field(default="", repr=False)  # PEM of the cluster's CA
+    host: str = ""  # the web address of that node, as the settings have it
+    bound: bool = False  # to its port, as since April 2026; of termproxy's it cannot be seen
+    signed: str = field(default="", repr=False)  # another user's ticket for the same port, for the websocket alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +172,7 @@ def console_ticket(row: dict[str, Any]) -> ConsoleTicket:
         password=(password if isinstance(password, str) and password else ticket)[:8],
         user=user,
         certificate=text_of(row, "cert"),
+        bound=bool(password),
     )
 
 

@@ -34,15 +34,16 @@ _TASKS = 500  # lines of a node's list: a class of two hundred that starts its m
 class Api(ABC):
     """Typed calls of one cluster's API; every failure a Problem."""
 
+    tells_tasks = False  # whether detach() answers with the task's id
+
     @abstractmethod
     async def call(
         self, verb: str, path: str, parameters: dict[str, str] | None = None, *, subject: str = "",
-        timeout: float | None = None, slow: bool = False,
+        timeout: float | None = None,
     ) -> Any:  # fmt: skip
         """Make one call and return its answer, None for an empty one; raise Problem.
 
         ``verb``: get, set, create or delete. ``subject``: the node that the call is about. ``timeout``: seconds.
-        ``slow``: it waits for a task.
         """
 
     @abstractmethod
@@ -57,6 +58,10 @@ class Api(ABC):
     @abstractmethod
     async def detach(self, path: str, parameters: dict[str, str], *, subject: str) -> Upid | None:
         """Begin a task (a POST) without waiting for it: its id, or None if it must be looked for; raise Problem."""
+
+    @abstractmethod
+    async def probe(self) -> None:
+        """Whether the way to the node is open, at the least cost; raise Problem."""
 
     async def version(self) -> str:
         """The version of pve-manager."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from urllib.parse import quote, urlencode
 
 from cyberlab import problems
-from cyberlab.blocking import BlockingPool
 from cyberlab.problems import Problem
-from cyberlab.proxmox import cookies, tls
+from cyberlab.proxmox.access import ClusterAccess
+from cyberlab.proxmox.admission import PORTAL, Caller
 from cyberlab.proxmox.answers import (
     POWER,
     ConsoleTicket,
@@ -22,21 +21,23 @@ from cyberlab.proxmox.answers import (
     rollback_path,
     vm_path,
 )
-from cyberlab.proxmox.authority import AuthorityCache
-from cyberlab.proxmox.cookies import CookieCache, settings_problems
-from cyberlab.proxmox.flight import Flight
+from cyberlab.proxmox.cookies import settings_problems
 from cyberlab.proxmox.inventory import Inventory, InventoryCache
-from cyberlab.proxmox.pvesh import Pvesh, meaning
-from cyberlab.proxmox.ssh import SshPool
+from cyberlab.proxmox.nodes import Node, NodeHealth, Nodes
+from cyberlab.proxmox.passes import Pass
+from cyberlab.proxmox.routed import Routed
 from cyberlab.proxmox.tasks import Tasks
 from cyberlab.proxmox.tls import Trust
+from cyberlab.proxmox.trouble import meaning
 from cyberlab.settings import ClusterSettings
 
 __all__ = [
     "POWER",
+    "Caller",
     "Cluster",
     "ConsoleTicket",
     "Inventory",
+    "NodeHealth",
     "Snapshot",
     "TaskStatus",
     "Upid",
@@ -49,8 +50,6 @@ _POWER_SECONDS = 120.0  # pvesh waits for the task; a shutdown takes up to its o
 # The type of task that an action makes, behind "qm" or "vz"; of what high availability looks after, its manager's.
 _HA = {"start": "hastart", "stop": "hastop", "shutdown": "hastop"}
 _NEEDS_POWER = ("reset", "reboot")  # refused before there is a task
-_FILES_SECONDS = 10.0
-_TRUSTS = 64
 
 
 class Cluster:
@@ -60,21 +59,23 @@ class Cluster:
         """Connects at the first call."""
         self.settings = settings
         self.name = settings.cluster
-        self.ssh = SshPool(settings)
-        self.pvesh = Pvesh(self.ssh, settings.pvesh_timeout)
-        self._tasks = Tasks(self.pvesh)
-        self._cookies = CookieCache(self._fetch_cookie)
-        self._inventory = InventoryCache(self.pvesh.resources)
-        self._authority = AuthorityCache(self._fetch_authority)
-        self._trusts: dict[tuple[str, tuple[str, ...]], Trust] = {}  # by CA and names of nodes
-        self._trust_flights: dict[tuple[str, tuple[str, ...]], Flight[Trust]] = {}
-        self._files = BlockingPool(f"tls-{settings.cluster}", 1)
+        self._access = ClusterAccess(settings)
+        self._nodes = Nodes([Node(node.name, node.settings, self._access) for node in settings.nodes])
+        self._access.nodes = self._nodes
+        self.ssh = self._nodes.all[0].ssh  # of the first node, for `check`
+        self.api = Routed(settings, self._nodes)
+        self._tasks = Tasks(self.api)
+        self._inventory = InventoryCache(self.api.resources)
+
+    def health(self) -> list[NodeHealth]:
+        """How each node that may be asked is: in reach or not, calls in work and in line."""
+        return self._nodes.health()
 
     # --- what there is
 
     async def version(self) -> str:
         """The cluster's version."""
-        return await self.pvesh.version()
+        return await self.api.version()
 
     async def resources(self, max_age: float) -> Inventory:
         """All guests, asked at most ``max_age`` seconds ago."""
@@ -92,16 +93,20 @@ class Cluster:
 
     async def nodes(self) -> dict[str, str]:
         """The cluster's nodes and their status ("online" is the good one)."""
-        return await self.pvesh.nodes()
+        return await self.api.nodes()
 
     async def status(self, node: str, kind: str, vmid: int) -> VmStatus:
         """One guest's live state."""
-        return await self.pvesh.status(node, kind, vmid, timeout=_STATUS_SECONDS)
+        return await self.api.status(node, kind, vmid, timeout=_STATUS_SECONDS)
 
     async def locate(self, kind: str, vmid: int) -> str | None:
         """The node that a guest is on now, None if there is no such guest."""
         found = (await self.resources(0.0)).resources.get(vmid)
         return found.node if found is not None and found.kind == kind else None
+
+    async def online_nodes(self) -> list[str]:
+        """The names of the nodes that are up, as the cluster says."""
+        return [name for name, status in (await self.nodes()).items() if status == "online"]
 
     async def explain(self, node: str, kind: str, vmid: int) -> Problem | None:
         """Why a console of this guest may have failed: gone, stopped, locked, its node offline; None: no idea.
@@ -116,7 +121,7 @@ class Cluster:
             return Problem(problems.VM_GONE, f"{self.name}/{vmid} is not in the inventory")
         # So it is as well for a machine that was made a moment ago, and while pvestatd does not run (then the node is
         # "unknown" too): only what is called offline is not asked.
-        if found.status == "unknown" and (await self.pvesh.nodes()).get(found.node, "offline") == "offline":
+        if found.status == "unknown" and (await self.api.nodes()).get(found.node, "offline") == "offline":
             return Problem(problems.NODE_OFFLINE, f"{found.node} is offline")
         try:
             status = await self.status(found.node, kind, vmid)
@@ -136,13 +141,8 @@ class Cluster:
     # --- power
 
     async def power(self, node: str, kind: str, vmid: int, action: str) -> None:
-        """One of POWER, and wait for its task; raise Problem when that failed.
-
-        Exit status 0 of pvesh says that the task was begun; how it ended is asked of the task.
-        """
-        upid = await self.pvesh.power(node, kind, vmid, action, timeout=_POWER_SECONDS)
-        status = await self.pvesh.task_status(upid)
-        self._check(upid, await self.wait_task(upid, _POWER_SECONDS) if status.running else status)
+        """One of POWER, and wait for its task; raise Problem when that failed."""
+        await self.finish(await self.begin(node, kind, vmid, action), _POWER_SECONDS)
 
     async def start(self, node: str, kind: str, vmid: int) -> None:
         """Switch a guest on."""
@@ -182,7 +182,7 @@ class Cluster:
 
     async def snapshots(self, node: str, kind: str, vmid: int) -> list[Snapshot]:
         """A guest's snapshots, those that can be taken back to."""
-        return await self.pvesh.snapshots(node, kind, vmid)
+        return await self.api.snapshots(node, kind, vmid)
 
     async def rollback(self, node: str, kind: str, vmid: int, name: str, start: bool) -> Upid:
         """Begin to take a guest back to a snapshot, and return the task's id while it runs; raise Problem.
@@ -216,10 +216,7 @@ class Cluster:
 
         To start what runs already is no failure: two people may click at the same time.
         """
-        return self._check(upid, await self.wait_task(upid, timeout, progress))
-
-    @staticmethod
-    def _check(upid: Upid, status: TaskStatus) -> TaskStatus:
+        status = await self.wait_task(upid, timeout, progress)
         if not status.ok and not ("start:" in upid.text and "already running" in status.exit_status):
             ended = status.exit_status[:200]
             raise Problem(meaning(ended), f"{upid.text}: {ended}")
@@ -227,87 +224,53 @@ class Cluster:
 
     # --- consoles
 
-    async def console_ticket(self, node: str, kind: str, vmid: int) -> ConsoleTicket:
-        """Open a port for one console: single use, ten seconds."""
-        return await self.pvesh.vncproxy(node, kind, vmid)
+    async def console_ticket(self, node: str, kind: str, vmid: int, caller: Caller = PORTAL) -> ConsoleTicket:
+        """Open a port for one console: single use, ten seconds; ``caller``: whose turn it takes."""
+        return await self.api.vncproxy(node, kind, vmid, caller)
 
-    async def terminal_ticket(self, node: str, kind: str, vmid: int) -> ConsoleTicket:
+    async def terminal_ticket(self, node: str, kind: str, vmid: int, caller: Caller = PORTAL) -> ConsoleTicket:
         """The same for one terminal."""
         # The CA first, as termproxy does not tell it: from the ticket on, Proxmox waits ten seconds.
-        ca = await self._authority.get()
-        return replace(await self.pvesh.termproxy(node, kind, vmid), certificate=ca)
+        ca = await self._access.ca() if self.settings.source == "pvesh" else ""
+        return replace(await self.api.termproxy(node, kind, vmid, caller), certificate=ca)
 
     @staticmethod
     def websocket_path(node: str, kind: str, vmid: int, ticket: ConsoleTicket) -> str:
         """Path and query of the console's websocket; tickets contain +, / and =, passwords anything printable."""
-        query = urlencode({"port": ticket.port, "vncticket": ticket.ticket}, quote_via=quote, safe="")
+        query = urlencode({"port": ticket.port, "vncticket": ticket.signed or ticket.ticket}, quote_via=quote, safe="")
         return f"/api2/json{vm_path(node, kind, vmid)}/vncwebsocket?{query}"
 
     async def auth_cookie(self) -> str:
-        """The cookie that goes with a ticket."""
-        return await self._cookies.get()
+        """The cookie that goes with a ticket; '' where an API token does."""
+        return (await self._access.passes.get()).cookie
+
+    def headers(self, cookie: str) -> tuple[tuple[str, str], ...]:
+        """What goes with a ticket into the request for its websocket; ``cookie``: from auth_cookie()."""
+        settings = self.settings
+        if settings.by_token:
+            return Pass.of_token(settings.token_name, settings.token_value.get_secret_value()).headers
+        return Pass.of_cookie(settings.user, cookie).headers
 
     def forget_cookie(self, cookie: str) -> None:
         """Proxmox refused it."""
-        self._cookies.forget(cookie)
-
-    async def _fetch_cookie(self) -> str:
-        settings = self.settings
-        if not settings.password.get_secret_value():
-            return await cookies.mint(self.ssh)
-        return await cookies.sign_in(settings, await self._trust_before_ticket())
+        self._access.passes.forget(cookie)
 
     # --- TLS
 
     async def tls(self, ticket: ConsoleTicket) -> Trust:
         """What to verify the console's connection against; the cluster's CA came with the ticket, over SSH."""
-        return await self._trust(ticket.certificate, (ticket.node_host,))
-
-    async def _trust_before_ticket(self) -> Trust:
-        """The same before there is a ticket: which node it is that answers is unknown then, so it may be any."""
-        settings = self.settings
-        if settings.tls_fingerprint or settings.tls_insecure_skip_verify:
-            return await self._trust("", ())
-        certificates, nodes = await asyncio.gather(self.pvesh.certificates(), self.pvesh.nodes())
-        return await self._trust(certificates.ca, tuple(nodes))
-
-    async def _fetch_authority(self) -> str:
-        settings = self.settings
-        if settings.tls_fingerprint or settings.tls_insecure_skip_verify or settings.tls_ca_file is not None:
-            return ""  # what to trust has been said
-        return (await self.pvesh.certificates()).ca
-
-    async def _trust(self, ca: str, nodes: tuple[str, ...]) -> Trust:
-        key = (ca, nodes)
-        known = self._trusts.get(key)
-        if known is not None:
-            return known
-
-        async def make() -> Trust:
-            # Reading the system's CAs takes the disk's time: not on the loop, and once for all who wait.
-            try:
-                made = await self._files.run(_FILES_SECONDS, tls.trust_of, self.settings, ca, nodes)
-            except TimeoutError:
-                raise Problem(problems.INTERNAL, "the certificates could not be read in time") from None
-            finally:
-                self._trust_flights.pop(key, None)
-            if len(self._trusts) >= _TRUSTS:  # the CA was renewed again and again, or nodes came and went
-                self._trusts.clear()
-            self._trusts[key] = made
-            return made
-
-        return await self._trust_flights.setdefault(key, Flight()).join(make)
+        node = self._nodes.at(ticket.host)
+        if self.settings.source == "https":
+            return await self._access.trust(node)
+        return await self._access.trusts.get(node.settings, ticket.certificate, (ticket.node_host,))
 
     def close(self) -> None:
         """End what is in flight and the SSH connections (blocking; called from the loop)."""
         self._tasks.close()
-        self._cookies.close()
         self._inventory.close()
-        self._authority.close()
-        for flight in list(self._trust_flights.values()):
-            flight.close()
-        self.ssh.close()
-        self._files.close()
+        self.api.close()
+        self._access.close()
+        self._nodes.close()
 
 
 def _task_kind(kind: str, action: str) -> str:

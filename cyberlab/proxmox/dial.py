@@ -16,7 +16,7 @@ from cyberlab.settings import ClusterSettings
 
 _KEEPALIVE_SECONDS = 15
 _END_SECONDS = 2.0
-_UNANSWERED_MS = 20_000  # bytes (a keepalive's, too) that nobody acknowledges: then the connection counts as dead
+_UNANSWERED_MS = 6_000  # bytes (a keepalive's, too) that nobody acknowledges: then the connection counts as dead
 # Still on offer in paramiko 5.1, and broken or nearly so.
 _DISABLED = {"ciphers": ["3des-cbc"], "macs": ["hmac-md5", "hmac-md5-96", "hmac-sha1-96"]}
 # paramiko writes tracebacks of what connect() reports as a Problem.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
 from cyberlab import problems
@@ -48,3 +49,30 @@ class Flight(Generic[T]):
         self._closed = True
         if self._task is not None:
             self._task.cancel()
+
+
+class Kept(Generic[T]):
+    """An answer that is good for a while, asked for once by however many need it."""
+
+    def __init__(self, fetch: Callable[[], Awaitable[T]], max_age: float) -> None:
+        """``fetch`` asks; it has its own deadline. ``max_age``: seconds."""
+        self._fetch = fetch
+        self._max_age = max_age
+        self._answer: tuple[float, T] | None = None  # when it was asked for
+        self._flight: Flight[T] = Flight()
+
+    async def get(self) -> T:
+        """The answer; whatever ``fetch`` raises."""
+        if self._answer is not None and time.monotonic() - self._answer[0] <= self._max_age:
+            return self._answer[1]
+        return await self._flight.join(self._renew)
+
+    async def _renew(self) -> T:
+        asked_at = time.monotonic()
+        answer = await self._fetch()
+        self._answer = (asked_at, answer)
+        return answer
+
+    def close(self) -> None:
+        """End a call in flight."""
+        self._flight.close()

@@ -8,72 +8,46 @@ from __future__ import annotations
 
 import json
 import logging
-import re
-import shlex
 from typing import Any
 
 from cyberlab import problems
 from cyberlab.problems import Problem
 from cyberlab.proxmox.answers import (
     ConsoleTicket,
-    Upid,
     console_ticket,
     object_of,
-    power_path,
     vm_path,
 )
 from cyberlab.proxmox.calls import Api
 from cyberlab.proxmox.command import CommandResult
 from cyberlab.proxmox.ssh import SshPool
+from cyberlab.proxmox.trouble import meaning, said
+from cyberlab.proxmox.warm import WarmPvesh, command_line
 
 log = logging.getLogger(__name__)
-
-_SECRET = re.compile(r".{8}:PVEVNC:\S+|PVE(?:VNC|AuthCookie|APIToken)?[:=]\S+")
-
-# What pvesh says on stderr, and what it means; the first that is found counts.
-_MEANINGS: tuple[tuple[str, str], ...] = (
-    ("unable to find free port", problems.NO_FREE_PORT),
-    (".conf' does not exist", problems.VM_GONE),
-    ("is locked (", problems.VM_LOCKED),
-    ("can't lock file", problems.VM_LOCKED),
-    ("not running", problems.VM_STOPPED),
-    ("snapshot '", problems.SNAPSHOT_GONE),  # "snapshot 'x' does not exist", a task's end
-    ("powerdown failed", problems.SHUTDOWN_IGNORED),
-    ("no quorum", problems.NODE_OFFLINE),
-    ("hostname lookup", problems.NODE_OFFLINE),
-    ("ssh: connect to host", problems.NODE_OFFLINE),  # from there to the VM's node
-    ("no such cluster node", problems.NODE_OFFLINE),
-    ("permission denied (publickey", problems.PVESH_FAILED),  # from there to the VM's node: not about our key
-    ("please run as root", problems.PVESH_MISSING),
-    ("command not found", problems.PVESH_MISSING),
-    ("pvesh: not found", problems.PVESH_MISSING),  # dash
-    ("perl: not found", problems.PVESH_MISSING),
-    ("can't locate pve", problems.PVESH_MISSING),  # perl's modules
-    ("permission denied", problems.PVESH_MISSING),
-)
 
 
 class Pvesh(Api):
     """Calls of one cluster's API through `pvesh` on one of its nodes."""
 
-    def __init__(self, ssh: SshPool, timeout: float) -> None:
-        """``timeout``: seconds for a call."""
+    def __init__(self, ssh: SshPool, warm: WarmPvesh, timeout: float) -> None:
+        """``warm``: over ``ssh``; ``timeout``: seconds for a call."""
         self._ssh = ssh
+        self._warm = warm
         self._timeout = timeout
 
     async def call(
         self, verb: str, path: str, parameters: dict[str, str] | None = None, *, subject: str = "",
-        timeout: float | None = None, slow: bool = False,
+        timeout: float | None = None,
     ) -> Any:  # fmt: skip
         """Run one pvesh command and return its answer, None for an empty one; raise Problem.
 
         ``verb``: get, set, create or delete. ``subject``: the node that the call is about. ``timeout``: seconds.
-        ``slow``: it waits for a task.
         """
-        line = command_line(verb, path, parameters or {})
-        result = await self._ssh.run(
-            line, timeout=timeout or self._timeout, idempotent=verb == "get", subject=subject, slow=slow
-        )  # fmt: skip
+        words = arguments(verb, path, parameters or {})
+        # A port that nobody comes to closes by itself: such a call may be repeated.
+        idempotent = verb == "get" or path.endswith("proxy")
+        result = await self._warm.run(words, timeout=timeout or self._timeout, idempotent=idempotent, subject=subject)
         return answer(result)
 
     async def vncproxy(self, node: str, kind: str, vmid: int) -> ConsoleTicket:
@@ -86,21 +60,20 @@ class Pvesh(Api):
         )
         return console_ticket(row)
 
-    async def power(self, node: str, kind: str, vmid: int, action: str, *, timeout: float) -> Upid:
-        """One of POWER; pvesh waits for the task, whose status tells how it was. ``timeout``: seconds."""
-        path = power_path(node, kind, vmid, action)
-        return Upid.parse(await self.call("create", path, subject=node, timeout=timeout, slow=True))
-
     async def detach(self, path: str, parameters: dict[str, str], *, subject: str) -> None:
         """Start a command that outlives its channel, and hear no more of it; raise Problem if not even that works.
 
         With its channel open, pvesh waits for the task; with the channel closed under it, pvesh kills the task at its
         next line of output (PVE/RESTEnvironment.pm, fork_worker). So it gets a session of its own, and no streams.
         """
-        line = f"setsid -f {command_line('create', path, parameters)} >/dev/null 2>&1 </dev/null"
+        line = f"setsid -f {command_line(arguments('create', path, parameters))} >/dev/null 2>&1 </dev/null"
         result = await self._ssh.run(line, timeout=self._timeout, idempotent=False, subject=subject)
         if result.exit != 0:
             raise failure(result.exit, result.stderr)
+
+    async def probe(self) -> None:
+        """Whether an SSH connection can be had."""
+        await self._ssh.probe()
 
 
 def answer(result: CommandResult) -> Any:
@@ -108,7 +81,7 @@ def answer(result: CommandResult) -> Any:
     if result.exit != 0:
         raise failure(result.exit, result.stderr)
     if result.stderr.strip():
-        log.debug("pvesh warned: %s", _said(result.stderr))
+        log.debug("pvesh warned: %s", said(result.stderr))
     # Not splitlines(): JSON may hold U+2028 and its like unescaped.
     lines = [line for line in result.stdout.split("\n") if line.strip()]
     if not lines:
@@ -119,33 +92,12 @@ def answer(result: CommandResult) -> Any:
         raise Problem(problems.PVESH_FAILED, "the last line of the answer is not JSON") from None
 
 
-def command_line(verb: str, path: str, parameters: dict[str, str]) -> str:
-    """The command for the remote shell; raise ValueError for what no command line can carry."""
-    # One word each, so that a value which begins with a dash is no option.
-    words = ["pvesh", verb, path, *(f"--{name}={value}" for name, value in parameters.items())]
-    line = shlex.join([*words, "--output-format", "json"])
-    if "\0" in line:
-        raise ValueError("a NUL in an argument")
-    line.encode()  # lone surrogates: UnicodeEncodeError is a ValueError
-    return line
+def arguments(verb: str, path: str, parameters: dict[str, str]) -> list[str]:
+    """What comes behind ``pvesh``: a word for each parameter, so that a value which begins with a dash is no option."""
+    return [verb, path, *(f"--{name}={value}" for name, value in parameters.items()), "--output-format", "json"]
 
 
 def failure(exit_status: int, stderr: str) -> Problem:
     """The problem behind a non-zero exit; its detail is what pvesh said first, without anything secret."""
     usual = problems.PVESH_MISSING if exit_status in (126, 127) else problems.PVESH_FAILED
-    return Problem(meaning(stderr, usual), f"exit {exit_status}: {_said(stderr)}")
-
-
-def meaning(text: str, usual: str = problems.PVESH_FAILED) -> str:
-    """The catalogue's code for what pvesh said on stderr, or a task as its exit status; ``usual``: if unknown."""
-    lowered = text.lower()
-    return next((code for words, code in _MEANINGS if words in lowered), usual)
-
-
-def _said(stderr: str) -> str:
-    """The line that tells the cause: the first, but for perl's complaints about the locale and warnings."""
-    lines = [line for line in stderr.split("\n") if line.strip()]
-    complaints = [index for index, line in enumerate(lines) if line.startswith("perl: warning:")]
-    after = lines[complaints[-1] + 1 :] if complaints else lines
-    line = next((line for line in after if not line.startswith("WARN: ")), lines[0] if lines else "")
-    return _SECRET.sub("***", line.strip())[:200]
+    return Problem(meaning(stderr, usual), f"exit {exit_status}: {said(stderr)}")

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 import paramiko
 
 from cyberlab import problems
-from cyberlab.blocking import BlockingPool, PoolBusy
+from cyberlab.blocking import BlockingPool, Load, PoolBusy
 from cyberlab.problems import Problem
 from cyberlab.proxmox.command import (
     Abandoned,
@@ -31,6 +31,7 @@ from cyberlab.proxmox.command import (
 )
 from cyberlab.proxmox.dial import connect, end
 from cyberlab.proxmox.places import Places
+from cyberlab.proxmox.trouble import Unreachable
 from cyberlab.settings import ClusterSettings
 
 CHANNELS = 8  # per connection; sshd's MaxSessions is 10, which leaves two for commands that were given up
@@ -96,20 +97,16 @@ class SshPool:
         self._refused: tuple[float, Problem] | None = None
 
     async def run(
-        self, command: str, *, timeout: float, idempotent: bool, subject: str = "", slow: bool = False
-    ) -> CommandResult:
+        self, command: str, *, timeout: float, idempotent: bool, subject: str = ""
+    ) -> CommandResult:  # fmt: skip
         """Run ``command`` under the remote user's shell; every argument in it is quoted already.
 
         ``timeout``: seconds for everything, waiting for a channel included. ``idempotent``: may be run again when the
         connection broke under it. ``subject``: the node that the command is about; calls about one node take at most
-        half of the channels, so that a node that hangs leaves room for the others. ``slow``: the command waits for
-        something; of these a quarter, and not out of that half, so that a class that switches its machines on does
-        not keep itself from opening consoles. Raises Problem.
+        half of the channels, so that a node that hangs leaves room for the others. Raises Problem, Unreachable where
+        no connection could be had.
         """
-        share = self._total
-        if subject:
-            share = max(1, self._total // (4 if slow else 2))
-            subject = f"{subject}, slow" if slow else subject
+        share = max(1, self._total // 2) if subject else self._total
         loop = asyncio.get_running_loop()
         call = _Call(command, time.monotonic() + timeout, idempotent)
         await self._places.take(subject, share, call.until)
@@ -139,6 +136,18 @@ class SshPool:
         except TimeoutError:
             raise _late(timeout) from None
 
+    async def probe(self) -> None:
+        """See that there is a connection, and keep it; raise Problem."""
+        self._refused = None
+        call = _Call("", time.monotonic() + _CONNECT_SECONDS, True)
+        try:
+            await self._pool.run(_CONNECT_SECONDS + 2 * _GRACE, self._touch, call)
+        except PoolBusy:
+            raise Problem(problems.SSH_BUSY, "the pool's queue is full") from None
+        except TimeoutError:
+            call.cut()
+            raise _late(_CONNECT_SECONDS) from None
+
     async def begin(self, command: str, *, timeout: float) -> LastingCommand:
         """Start a command that stays; its channel counts until it is closed. ``timeout``: seconds. Raises Problem."""
         call = _Call(command, time.monotonic() + timeout, False)
@@ -164,6 +173,17 @@ class SshPool:
                 raise _late(timeout) from None
             raise
 
+    @property
+    def load(self) -> Load:
+        """How busy it is."""
+        return self._pool.load
+
+    @property
+    def connections(self) -> int:
+        """How many connections it has."""
+        with self._changed:
+            return sum(connection.usable for connection in self._connections)
+
     def close(self) -> None:
         """Close the connections, which ends the commands, then the threads (blocking; called from the loop)."""
         self._places.close()
@@ -178,6 +198,10 @@ class SshPool:
         self._pool.close()
 
     # --- on the pool's threads
+
+    def _touch(self, call: _Call) -> None:
+        with self._channel(call):
+            pass
 
     def _run(self, call: _Call) -> CommandResult:
         began, retried = time.monotonic(), False
@@ -196,7 +220,10 @@ class SshPool:
                     if self._closed:
                         raise Problem(problems.SHUTTING_DOWN) from None
                     if retried or (death.sent and not call.idempotent):
-                        raise Problem(problems.SSH_REFUSED, f"the connection broke: {death}") from None
+                        asked = death.sent and not call.idempotent
+                        raise (Problem if asked else Unreachable)(
+                            problems.SSH_REFUSED, f"the connection broke: {death}"
+                        ) from None
                     retried = True
 
     def _begin(self, call: _Call) -> LastingCommand:
@@ -272,7 +299,7 @@ class SshPool:
     def _connect(self, until: float) -> paramiko.Transport:
         refused = self._refused
         if refused is not None and time.monotonic() - refused[0] < _RETRY_AFTER:
-            raise Problem(refused[1].code, refused[1].detail)
+            raise Unreachable(refused[1].code, refused[1].detail)
         left = until - time.monotonic()
         if left < _LEAST_SECONDS:
             raise Problem(problems.SSH_BUSY, "no channel became free, and no time is left to open a connection")
@@ -281,7 +308,7 @@ class SshPool:
         except Problem as problem:
             if left >= _CONNECT_SECONDS / 2:  # less is this call's own haste, and says nothing to the others
                 self._refused = (time.monotonic(), problem)
-            raise
+            raise Unreachable(problem.code, problem.detail) from None
         self._refused = None
         return transport
 

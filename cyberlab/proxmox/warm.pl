@@ -1,7 +1,8 @@
 # pvesh without its start: loads Proxmox's modules once, then answers request after request in forks of itself.
 # Read by cyberlab/proxmox/warm.py, which runs it as `perl -e SOURCE MOST LIFE`; nothing of it is kept on the node.
 #
-# stdin:  netstrings, each a request:  id, seconds, then pvesh's arguments, every one of them a netstring again
+# stdin:  netstrings, each a request:  id, seconds, what, then its arguments, every one of them a netstring again
+#         what: pvesh; cookie USER; ticket USER PATH [PORT] (of an access-control since April 2026)
 # stdout: netstrings, each an answer:  "ready" once; then id, how, exit code, stdout, stderr
 #         how: done; late (killed at its deadline); big (too much output); signal (killed); refused (not begun)
 # It ends with its stdin, or when nothing was asked for LIFE seconds, and its children with it.
@@ -11,6 +12,11 @@ use POSIX ();
 use Fcntl qw(F_GETFL F_SETFL O_NONBLOCK);
 
 my ($most, $life) = @ARGV;
+my %can = (
+    pvesh => \&pvesh,
+    cookie => sub { signed('assemble_ticket', @_) },
+    ticket => sub { signed('assemble_vnc_ticket', @_) },
+);
 my $output_limit = 8 << 20;
 my $request_limit = 256 << 10;
 my $chunk = 64 << 10;
@@ -81,7 +87,7 @@ sub serve {
             quit(2) if !defined($field);
             push @fields, $field;
         }
-        quit(2) if @fields < 2;
+        quit(2) if @fields < 3 || !$can{ $fields[2] };
         begin(@fields);
         $last = now();
     }
@@ -113,7 +119,7 @@ sub serve {
 }
 
 sub begin {
-    my ($id, $seconds, @words) = @_;
+    my ($id, $seconds, $what, @words) = @_;
     my ($out, $err, $out_end, $err_end);
     if (!pipe($out, $out_end) || !pipe($err, $err_end)) {
         return tell_them($id, 'refused', 0, '', "pipe: $!");
@@ -127,7 +133,9 @@ sub begin {
         POSIX::dup2(fileno($err_end), 2);
         close($_) for $requests, $answers, $out, $err, $out_end, $err_end;
         close($_) for grep { $_ } map { $_->{pipes}->@* } values %running;
-        pvesh(@words);
+        undef %running;
+        srand();    # or all children would draw the same numbers
+        $can{$what}->(@words);
     }
     setpgrp($pid, $pid);    # here too: whoever comes first
     close($_) for $out_end, $err_end;
@@ -136,12 +144,18 @@ sub begin {
 
 # As the command of that name does it; never returns.
 sub pvesh {
-    undef %running;
-    srand();    # or all children would draw the same numbers
     $0 = '/usr/bin/pvesh';
     @ARGV = @_;
     require PVE::CLI::pvesh;
     PVE::CLI::pvesh->run_cli_handler();
+    exit(0);
+}
+
+# As the one-liner of that content does it (PVE/AccessControl.pm); never returns.
+sub signed {
+    my ($function, @words) = @_;
+    PVE::RPCEnvironment->setup_default_cli_env();
+    print PVE::AccessControl->can($function)->(@words);
     exit(0);
 }
 

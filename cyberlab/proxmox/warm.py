@@ -38,8 +38,9 @@ SOURCE = Path(__file__).with_name("warm.pl")
 class WarmPvesh:
     """Runs pvesh on one node: by a worker, or as a command."""
 
-    def __init__(self, ssh: SshPool, workers: int) -> None:
-        """``workers``: how many processes at most; 0: each call is a command."""
+    def __init__(self, ssh: SshPool, workers: int, label: str = "") -> None:
+        """``workers``: how many processes at most; 0: each call is a command. ``label``: the node, for the log."""
+        self._label = label
         self._ssh = ssh
         self._most = workers
         self._workers: list[WarmWorker] = []
@@ -50,12 +51,18 @@ class WarmPvesh:
         self._start: asyncio.Task[None] | None = None
         self._not_before = 0.0
         self._pause = 0.0
+        self._why = ""
         self._closed = False
 
     @property
     def workers(self) -> int:
         """How many are ready."""
         return len(self._workers)
+
+    @property
+    def cold(self) -> str:
+        """Why there is none, as far as it is known."""
+        return "" if self._workers else self._why
 
     async def run(
         self, words: Sequence[str], *, timeout: float, idempotent: bool, subject: str = ""
@@ -67,6 +74,19 @@ class WarmPvesh:
         Problem, and ValueError for what no command line can carry.
         """
         line = command_line(words)
+        return await self._run(line, ["pvesh", *words], timeout, idempotent, subject)
+
+    async def sign(self, line: str, what: Sequence[str], *, timeout: float) -> CommandResult:
+        """Have the node sign what the command ``line`` signs; raise Problem.
+
+        ``what``: "cookie" and a user, or "ticket", a user, a path and perhaps a port, to which old hosts bind nothing.
+        """
+        return await self._run(line, what, timeout, True, "")
+
+    async def _run(
+        self, line: str, words: Sequence[str], timeout: float, idempotent: bool, subject: str
+    ) -> CommandResult:  # fmt: skip
+        """Either way; ``line``: the command."""
         until = time.monotonic() + timeout
         if self._most and not self._closed:
             try:
@@ -116,10 +136,11 @@ class WarmPvesh:
 
     def _failed(self, *, brief: bool, why: str) -> None:
         """``brief``: not the worker's fault: the connection's, or it had nothing to do."""
+        self._why = why
         self._pause = _BRIEF if brief else min(max(_LONG, 2 * self._pause), _LONGEST)
         self._not_before = time.monotonic() + self._pause * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
         if not brief:
-            log.warning("warm pvesh: %s; pvesh runs as a command for the next %.0f s", why, self._pause)
+            log.warning("%s: warm pvesh: %s; it runs as a command for the next %.0f s", self._label, why, self._pause)
 
     async def _ready(self, until: float) -> bool:
         """Whether there is a worker, or one on its way comes soon."""
@@ -146,7 +167,7 @@ class WarmPvesh:
     def _started(self, task: asyncio.Task[None]) -> None:
         self._start = None
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("warm pvesh: a worker did not start", exc_info=error)
+            log.error("%s: warm pvesh: a worker did not start", self._label, exc_info=error)
             self._failed(brief=False, why="internal error")
 
     async def _one_more(self, old: WarmWorker | None) -> None:
@@ -178,7 +199,7 @@ class WarmPvesh:
             self._retired.add(old)
         self._workers.append(worker)
         self._pause = 0.0
-        log.info("warm pvesh: a worker is ready")
+        log.debug("%s: warm pvesh: a worker is ready", self._label)
 
     def close(self) -> None:
         """End the workers (blocking; called from the loop, before the SSH pool's)."""

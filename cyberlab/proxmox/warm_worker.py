@@ -94,7 +94,7 @@ class WarmWorker:
             raise Late("not ready in time") from None
 
     async def ask(self, words: Sequence[str], seconds: float, done: Callable[[], None]) -> CommandResult:
-        """Run pvesh with these arguments; ``done`` is called when the worker has finished with it, come what may.
+        """Ask for what the words say (warm.pl); ``done`` is called when the worker has finished with it, come what may.
 
         Raises Late, Lost, Refused, Problem.
         """
@@ -144,7 +144,7 @@ class WarmWorker:
 
     def _over(self) -> None:
         """Its stdout has ended."""
-        complaint = self._lasting.complaint().strip().split("\n")[0][:200]
+        complaint = self._lasting.complaint().strip().split("\n")[0].partition(" (")[0][:200]
         idle = self._ready.done() and not self._requests and not complaint
         self._end(complaint or "it ended", broken=self._alone() and not idle)
 

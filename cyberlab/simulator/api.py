@@ -251,7 +251,10 @@ class Api:
                 status = "Failed to run vncproxy."
                 await asyncio.sleep(self._options.stopped_close)
                 return
-            relay = Relay(client, guest, self._options, vmid=slot.vm.vmid, terminal=not slot.password)
+            relay = Relay(
+                client, guest, self._options,
+                vmid=slot.vm.vmid, terminal=not slot.password, powered=self._ports.powered(slot),
+            )  # fmt: skip
             self.consoles.add(relay)
             try:
                 await relay.run()

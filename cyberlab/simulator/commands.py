@@ -82,6 +82,11 @@ class Commands:
             await self._cpu.work("loading warm pvesh", self._options.warm_load)
             return Outcome(0, "", "")
         await self._cpu.work("warm pvesh", self._options.warm_cpu)
+        if words[0] == "cookie":
+            return Outcome(0, self._tickets.cookie(words[1]), "")
+        if words[0] == "ticket":
+            port = int(words[3]) if len(words) > 3 and self._options.hardened else None
+            return Outcome(0, self._tickets.vnc_ticket(words[1], words[2], port), "")
         return await self._pvesh.run(words[1:], gone, warm=True)
 
     def lasting(self, words: Sequence[str]) -> Lasting | None:

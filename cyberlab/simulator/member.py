@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cyberlab.simulator.api import Api
@@ -36,6 +36,7 @@ class Shared:
     power: Power
     ring: KeyRing
     client_key: Path
+    cpus: dict[str, Cpu] = field(default_factory=dict)
 
 
 class Member:
@@ -49,11 +50,11 @@ class Member:
         self._state = shared.state
         self._socket = socket
         self._shared = shared
-        self.cpu = Cpu()
+        self.cpu = shared.cpus[name] = Cpu()
         self.tickets = Tickets(shared.ring, self.clock)
         self.terminals = Terminals(shared.state, shared.options, self.tickets)
         self.consoles = Consoles(
-            shared.state, name, shared.options, shared.tasks, shared.guests, self.terminals, self.cpu
+            shared.state, name, shared.options, shared.tasks, shared.guests, self.terminals, shared.cpus
         )
 
     def clock(self) -> float:
@@ -70,7 +71,7 @@ class Member:
             state, self.name, options, shared.tasks, self.tickets, self.consoles, shared.power, self.certificates, peers
         )
         routes = calls.routes()
-        self.pvesh = Pvesh(state, self.name, options, routes)
+        self.pvesh = Pvesh(state, self.name, options, routes, shared.cpus)
         self.commands = Commands(self.name, options, self.tickets, self.pvesh, self.cpu, self._socket)
         self.sshd = Sshd(key, shared.client_key, self.commands, options)
         self.api = Api(state, self.name, options, self.tickets, self.consoles, self.certificates, routes, self.cpu)

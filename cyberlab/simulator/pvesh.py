@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from cyberlab.simulator.cpu import Cpu
 from cyberlab.simulator.options import Options
 from cyberlab.simulator.refusal import Refusal
 from cyberlab.simulator.state import ROOT, ClusterState, Node
@@ -127,8 +128,11 @@ class Route:
 class Pvesh:
     """Finds the route, checks the options, runs the call (through another node when it must) and prints."""
 
-    def __init__(self, state: ClusterState, here: str, options: Options, routes: Sequence[Route]) -> None:
-        """``here``: the node that it runs on."""
+    def __init__(
+        self, state: ClusterState, here: str, options: Options, routes: Sequence[Route], cpus: Mapping[str, Cpu]
+    ) -> None:
+        """``here``: the node that it runs on; ``cpus``: of all nodes."""
+        self._cpus = cpus
         self._state = state
         self._here = here
         self._options = options
@@ -191,6 +195,10 @@ class Pvesh:
             await asyncio.sleep(self._options.offline_hang)
             call.err.append(f"ssh: connect to host {member.address} port 22: Connection timed out")
             raise Refusal(_proxy_failure(member, argv, 255))
+        # Over there it is the command, started anew, whatever it was here.
+        if member.name in self._cpus:
+            await self._cpus[member.name].work("pvesh", self._options.call_cpu)
+        await asyncio.sleep(self._options.call_cost)
         try:
             result = await route.handler(call)
         except Refusal as refusal:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cyberlab.simulator.cpu import Cpu
@@ -47,12 +48,13 @@ class Consoles:
         tasks: Tasks,
         guests: dict[int, Guest],
         terminals: Terminals,
-        cpu: Cpu,
+        cpus: Mapping[str, Cpu],
     ) -> None:
-        """``here``: the node that listens."""
+        """``here``: the node that listens; ``cpus``: of all nodes."""
         self._state = state
         self._terminals = terminals
-        self._cpu = cpu
+        self._cpus = cpus
+        self._cpu = cpus[here]
         self.here = here
         self._options = options
         self._tasks = tasks
@@ -110,6 +112,10 @@ class Consoles:
             await guest.set_password(slot.password[:8], self._options.password_lifetime)
             return await guest.connect()
         return None
+
+    def powered(self, slot: Slot) -> list[asyncio.Event]:
+        """Whether this node and the guest's have power."""
+        return [self._cpus[name].powered for name in {self.here, slot.vm.node} if name in self._cpus]
 
     def end(self, slot: Slot, status: str = "OK") -> None:
         """The worker has ended."""

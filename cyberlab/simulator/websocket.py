@@ -7,6 +7,7 @@ import base64
 import contextlib
 import hashlib
 import time
+from collections.abc import Sequence
 
 from cyberlab.simulator.guest import CHUNK, Streams, hang_up
 from cyberlab.simulator.options import Options
@@ -66,9 +67,20 @@ class Relay:
     """One console between a client's websocket and a guest's screen."""
 
     def __init__(
-        self, client: Streams, guest: Streams, options: Options, *, vmid: int = 0, terminal: bool = False
+        self,
+        client: Streams,
+        guest: Streams,
+        options: Options,
+        *,
+        vmid: int = 0,
+        terminal: bool = False,
+        powered: Sequence[asyncio.Event] = (),
     ) -> None:
-        """``terminal``: termproxy is behind it, which does not leave when nothing happens."""
+        """``terminal``: termproxy is behind it, which does not leave when nothing happens.
+
+        ``powered``: of the nodes that it passes; while one is cleared, nothing moves and nobody is told.
+        """
+        self._powered = powered
         self.vmid = vmid
         self._client_reader, self._client = client
         self._guest_reader, self._guest = guest
@@ -104,10 +116,15 @@ class Relay:
         for task in done:
             task.result()
 
+    async def _passable(self) -> None:
+        for event in self._powered:
+            await event.wait()
+
     async def _to_guest(self) -> None:
         try:
             while True:
                 opcode, payload = await read_frame(self._client_reader)
+                await self._passable()
                 if opcode in (1, 2):
                     self.moved = time.monotonic()
                     self._guest.write(payload)
@@ -131,6 +148,7 @@ class Relay:
     async def _to_client(self) -> None:
         with contextlib.suppress(ConnectionError):
             while (data := await self._guest_reader.read(CHUNK)) and not self._client.is_closing():
+                await self._passable()
                 self.moved = time.monotonic()
                 for start in range(0, len(data), MAX_PAYLOAD):
                     self._client.write(server_frame(2, data[start : start + MAX_PAYLOAD]))

@@ -1,8 +1,15 @@
 from __future__ import annotations
 
+import ast
+import inspect
+import re
+
 import pytest
+from tornado import locale
+from zxcvbn import feedback
 
 from cyberlab.auth import strength
+from cyberlab.handlers import languages
 
 
 @pytest.mark.parametrize(
@@ -21,3 +28,21 @@ def test_what_would_not_is_fine(password: str) -> None:
 def test_what_is_known_of_a_user_is_tried_first() -> None:
     assert strength.problem("Wolfgangsgruber", ["Wolfgangsgruber"])
     assert strength.problem("Wolfgangsgruber") is None
+
+
+def test_every_warning_can_be_translated() -> None:
+    """They stand in zxcvbn's source alone."""
+    source = ast.parse(inspect.getsource(feedback))
+    said = [node.value for node in ast.walk(source) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    warnings = {text for text in said if re.search(r"easy to guess\.$|password\.$|than \"abc\"\.$", text)}
+    assert len(warnings) >= 14
+    assert warnings == strength.WARNINGS.keys()
+
+
+def test_reason_and_advice_are_translated_each() -> None:
+    languages.load()
+    problem = strength.problem("aaaaaaaaaaaa")
+    assert problem is not None
+    words = languages.translate(locale.get("de"), problem)
+    assert words.startswith("dieses Passwort ist zu leicht zu erraten. Wiederholungen wie")
+    assert "%" not in words

@@ -7,6 +7,7 @@ from playwright.async_api import expect
 
 from cyberlab.db import assignments, users
 from tests.browser.conftest import OpenPage
+from tests.browser.console import ScriptedConsole
 from tests.web import PASSWORD, TEST, World
 
 PHONE = {"width": 360, "height": 740}
@@ -61,6 +62,18 @@ async def test_times_are_shown_and_read_in_the_browser_s_zone(open_page: OpenPag
 
 
 @pytest.mark.gen_test(timeout=60)
+async def test_the_console_speaks_the_language(open_page: OpenPage, console: ScriptedConsole, world: World) -> None:
+    async with open_page("student", locale="de-DE") as page:
+        await page.goto(f"/student/console/{world.vms['kali']}")
+        await expect(page.locator("#phase")).to_have_text("verbunden")
+        await page.get_by_role("button", name="Tippen").click()
+        await page.get_by_label("Tastatur der Maschine").select_option("Deutsch")
+        await page.get_by_role("textbox", name="Text").fill("ab")
+        await page.get_by_role("button", name="Eintippen").click()
+        await expect(page.locator("#text-status")).to_have_text("2 von 2 Zeichen getippt")
+
+
+@pytest.mark.gen_test(timeout=60)
 async def test_a_zone_is_chosen_from_suggestions(open_page: OpenPage) -> None:
     async with open_page("student", timezone_id="America/New_York") as page:
         await page.goto("/account/preferences")
@@ -93,6 +106,12 @@ async def test_german_fits_a_phone(open_page: OpenPage, world: World) -> None:
         "/admin/assignments",
         f"/admin/assignments/{world.assignment}",
         "/admin/assignments/new",
+        "/admin/classes",
+        "/admin/consoles",
+        "/admin/logins",
+        "/admin/audit",
+        "/admin/changes",
+        "/admin/health",
         "/nowhere",
     ]
     await world.database.run(users.set_preferences, world.users["admin"], language="de", time_zone="Europe/Berlin")

@@ -66,7 +66,7 @@ def test_green(unmigrated: Shell, node: Node) -> None:
     expected = {
         "settings": rf"complete: cluster demo at {node.settings['PROXMOX_HOST']}",
         "SSH": rf"root@127\.0\.0\.1:{node.settings['PROXMOX_SSH_PORT']}; host key known, our key accepted",
-        "pvesh": r"Proxmox VE 9\.1\.9",
+        "pvesh": r"Proxmox VE 9\.1\.9; kept loaded on the node",
         "inventory": r"7 VMs \(3 running\), 1 container, 3 nodes warning: offline: pve3; no console opens there",
         "auth cookie": r"made over SSH for root@pam",
         "VM": r"demo/100 kali-07 runs on pve1 \(chosen here\)",

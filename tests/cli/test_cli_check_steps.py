@@ -88,7 +88,7 @@ def _answer(node: SimulatedCluster, monkeypatch: pytest.MonkeyPatch, outcome: Ou
 @pytest.mark.gen_test(timeout=20)
 async def test_no_pvesh_there(run: Check, node: SimulatedCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     _answer(node, monkeypatch, Outcome(127, "", "bash: line 1: pvesh: command not found\n"))
-    result = await run()
+    result = await run(PROXMOX_WARM_WORKERS="0")
     result.explains("pvesh", "pvesh-missing", "has no pvesh", "Set PROXMOX_SSH_HOST to a Proxmox VE node", "exit 127")
     assert [result.marks[step] for step in STEPS[3:]] == ["–"] * 9
 
@@ -96,13 +96,23 @@ async def test_no_pvesh_there(run: Check, node: SimulatedCluster, monkeypatch: p
 @pytest.mark.gen_test(timeout=20)
 async def test_pvesh_but_not_root(run: Check, node: SimulatedCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     _answer(node, monkeypatch, Outcome(255, "", "please run as root\n"))
-    (await run()).explains("pvesh", "pvesh-missing", "works as root only", "PROXMOX_SSH_USER to root")
+    result = await run(PROXMOX_WARM_WORKERS="0")
+    result.explains("pvesh", "pvesh-missing", "works as root only", "PROXMOX_SSH_USER to root")
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_a_pvesh_that_cannot_be_kept_loaded(run: Check, node: SimulatedCluster) -> None:
+    node.options.warm = False
+    result = await run()
+    assert result.failed() == []
+    said = " ".join(result.said["pvesh"].split())
+    assert "not kept loaded on the node, so each call costs it 0.6 CPU-seconds: Can't locate PVE/API2.pm" in said
 
 
 @pytest.mark.gen_test(timeout=20)
 async def test_pvesh_that_hangs(run: Check, node: SimulatedCluster) -> None:
     node.options.call_cost = 60.0
-    result = await run(PROXMOX_PVESH_TIMEOUT="0.3")
+    result = await run(PROXMOX_PVESH_TIMEOUT="0.3", PROXMOX_WARM_WORKERS="0")
     result.explains("pvesh", "pvesh-timeout", "no answer within PROXMOX_PVESH_TIMEOUT", "time pvesh get /version")
 
 
@@ -116,7 +126,7 @@ async def test_a_cookie_that_cannot_be_made_stops_only_what_needs_it(
         return Outcome(2, "", "unable to open authkey.key\n") if words[0] == "perl" else await real(words, *more)
 
     monkeypatch.setattr(node.commands, "run", no_perl)
-    result = await run()
+    result = await run(PROXMOX_WARM_WORKERS="0")
     assert result.failed() == ["auth cookie"]
     assert "detail: exit 2: unable to open authkey.key" in result.said["auth cookie"]
     assert [result.marks[step] for step in ("VM", "ticket", "TLS", "websocket")] == ["✓", "✓", "✓", "–"]

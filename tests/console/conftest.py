@@ -42,7 +42,7 @@ class Source:
     gate: asyncio.Event | None = None
     explain_gate: asyncio.Event | None = None
 
-    async def target(self) -> Target:
+    async def target(self, on_position: Callable[[int], None]) -> Target:
         self.targets += 1
         self.asked.set()
         if self.gate is not None:
@@ -103,6 +103,7 @@ class Bench:
     port: int
     request: ConsoleRequest
     browsers: list[BrowserEnd] = field(default_factory=list)
+    translate: Callable[[str], str] = str
 
     async def browser(self, *, events: bool = False) -> BrowserEnd:
         end = await BrowserEnd.connect(self.port, "/ws", "cyberlab.events" if events else "")
@@ -151,7 +152,8 @@ async def console_bench(
 
         def taken(self, sock: socket.socket, leftover: bytes) -> None:
             events = "cyberlab.events" in self.request.headers.get("Sec-WebSocket-Protocol", "")
-            gateway.take(sock, ClientLink(events=events, leftover=leftover), bench.request, bench.source)
+            client = ClientLink(events=events, leftover=leftover, translate=bench.translate)
+            gateway.take(sock, client, bench.request, bench.source)
 
     server = HTTPServer(Application([("/ws", Socket)], log_function=lambda handler: None))
     sock = socket.create_server(("127.0.0.1", 0))

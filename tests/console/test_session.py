@@ -12,6 +12,7 @@ import pytest
 from cyberlab import problems
 from cyberlab.console import frames, rfb, session
 from cyberlab.console.registry import Registry
+from cyberlab.console.upstream import Target
 from cyberlab.problems import Problem
 from tests.console.conftest import console_bench
 from tests.console.ends import SERVER_INIT, BrowserEnd, ProxmoxEnd
@@ -81,6 +82,20 @@ async def test_the_page_is_told_every_step_before_the_first_byte_of_rfb() -> Non
         ]  # fmt: skip
         assert all(step["text"] for step in steps[:3])
         assert told[4] == (frames.BINARY, rfb.VERSION)
+
+
+@pytest.mark.gen_test(timeout=5)
+async def test_the_page_is_told_in_its_own_language() -> None:
+    def refused() -> Target:
+        raise Problem(problems.VM_STOPPED)
+
+    async with console_bench(stay) as bench:
+        bench.translate = lambda text: f"<{text}>"
+        bench.other(make=refused)
+        step, end, _ = await events(await bench.browser(events=True))
+        advice = problems.CATALOGUE[problems.VM_STOPPED]
+        assert step["text"] == "<Asking the cluster for a ticket>"
+        assert (end["title"], end["advice"]) == (f"<{advice.title}>", f"<{advice.user}>")
 
 
 @pytest.mark.gen_test(timeout=5)

@@ -211,7 +211,8 @@ def test_classes(database: Database, actor: Actor) -> None:
         ("Empty", "", "", ""),
     }
     database.call(groups.archive, actor, group.id)
-    wrong = "class,user,backend,role\nNetSec,anna,,\nNew,bert,,\nNew,nobody,,\nNew,anna,,admin\nNew,anna,,\nNew,anna,local,\n"
+    wrong = "class,user,backend,role\nNetSec,anna,,\nNew,bert,,\nNew,nobody,,\nNew,anna,,admin\n"
+    wrong += "New,anna,,\nNew,anna,local,\n"
     records, bad = exchange.parse(exchange_classes, wrong.encode(), BERLIN)
     work = database.call(exchange.plan, exchange_classes, records, bad)
     assert [row.line for row in work.bad] == [2, 3, 4, 5, 7]

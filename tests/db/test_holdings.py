@@ -166,24 +166,3 @@ def test_a_named_snapshot_takes_nothing_from_anybody(lab: Lab) -> None:
     assert [vm.reset_snapshot for vm in named if vm] == ["lesson-3", "lesson-3", ""]
     rows = lab.database.call(audit.page, search="vm.snapshot").rows
     assert [row.detail for row in rows] == ["resets to lesson-3"] * 2
-
-
-def test_the_end_of_a_lesson_ends_what_was_for_the_class(lab: Lab) -> None:
-    lab.give(0, group=lab.netsec)
-    lab.give(1, user=lab.bert, via_group_id=lab.netsec)
-    lab.give(2, user=lab.anna)
-    lab.give(3, user=lab.anna, via_group_id=lab.forensics)
-    lab.give(4, group=lab.netsec, starts_at=NOW + HOUR)
-    before = lab.database.call(epoch.current)
-    ended = lab.database.call(holdings.end_lesson, lab.actor, lab.netsec, NOW)
-    assert len(ended) == 2
-    assert lab.database.call(epoch.current) != before, "open consoles are looked at"
-    assert lab.of_class() == [("vm-2", "anna")]
-    assert lab.of_class(now=NOW + HOUR) == [("vm-2", "anna"), ("vm-4", None)], "the next lesson is on"
-    assert len(lab.database.call(audit.page, search="assignment.end").rows) == 2
-    assert lab.database.call(holdings.end_lesson, lab.actor, lab.netsec, NOW) == []
-
-
-def test_a_lesson_that_begins_this_moment_can_end(lab: Lab) -> None:
-    lab.give(0, group=lab.netsec, starts_at=NOW)
-    assert len(lab.database.call(holdings.end_lesson, lab.actor, lab.netsec, NOW)) == 1

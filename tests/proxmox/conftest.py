@@ -11,6 +11,8 @@ from tornado.ioloop import IOLoop
 
 from cyberlab.proxmox.ssh import SshPool
 from cyberlab.settings import ClusterSettings
+from cyberlab.simulator.node import SimulatedCluster
+from cyberlab.simulator.options import Options
 from tests.proxmox.replay import write_programs
 from tests.sshd import Sshd
 
@@ -68,3 +70,18 @@ async def _close(pool: SshPool) -> None:
 def pool(make_pool: MakePool, sshd: Sshd) -> SshPool:
     """One connection, eight channels."""
     return make_pool(sshd.cluster_settings())
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The simulated cluster's, which take a second to make."""
+    return tmp_path_factory.mktemp("simulated")
+
+
+@pytest.fixture
+def node(io_loop: IOLoop, keys: Path) -> Iterator[SimulatedCluster]:
+    options = Options(refusal_delay=0.0, stopped_close=0.0, patience=0.3)
+    made = SimulatedCluster(keys, qemu=False, options=options)
+    io_loop.run_sync(made.start)
+    yield made
+    io_loop.run_sync(made.close)

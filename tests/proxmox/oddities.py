@@ -44,6 +44,15 @@ sub run_cli_handler {
 
 1;
 """
+_ENVIRONMENT = r"""
+package PVE::RPCEnvironment;
+my $ready = 0;
+sub setup_default_cli_env { $ready = 1 }
+package PVE::AccessControl;
+sub assemble_ticket { $ready or die; return "PVE:$_[0]" }
+sub assemble_vnc_ticket { $ready or die; return join(':', 'PVEVNC', @_) }
+1;
+"""
 MODULES = ("API2", "CLIHandler", "RPCEnvironment", "CLIFormatter", "SSHInfo")
 
 
@@ -53,6 +62,7 @@ def write_modules(folder: Path) -> Path:
     (modules / "PVE" / "CLI").mkdir(parents=True, exist_ok=True)
     for name in MODULES:
         (modules / "PVE" / f"{name}.pm").write_text(f"package PVE::{name};\nprint 'loading';\n1;\n")
+    (modules / "PVE" / "RPCEnvironment.pm").write_text(_ENVIRONMENT)
     (modules / "PVE" / "CLI" / "pvesh.pm").write_text(_PVESH)
     return modules
 

@@ -12,10 +12,11 @@ from tornado.ioloop import IOLoop
 
 from cyberlab import problems
 from cyberlab.problems import Problem
+from cyberlab.proxmox import access, tasks
 from cyberlab.proxmox import cluster as module
-from cyberlab.proxmox import tasks
 from cyberlab.proxmox.answers import ConsoleTicket, Upid
 from cyberlab.proxmox.cluster import Cluster
+from cyberlab.proxmox.passes import Pass
 from tests.proxmox.authority import Authority
 from tests.sshd import Sshd
 
@@ -188,34 +189,23 @@ async def test_no_answer_is_a_problem_and_leaves_the_last_inventory(
 
 
 @pytest.mark.gen_test(timeout=30)
-async def test_power_means_that_the_task_went_well(cluster: Cluster, node: Node) -> None:
-    with pytest.raises(Problem) as caught:
-        await cluster.start("pve1", "qemu", 104)  # as recorded: exit 0, and the task failed
-    assert caught.value.code == problems.VM_LOCKED
-    assert "VM is locked (backup)" in caught.value.detail
-    calls = {
-        "start": cluster.start, "stop": cluster.stop, "shutdown": cluster.shutdown, "reset": cluster.reset,
-        "reboot": cluster.reboot,
-    }  # fmt: skip
-    for action, call in calls.items():
-        upid = UPID.format(105).replace("qmstart", f"qm{action}")
-        node.answer("create", f"/nodes/pve1/qemu/105/status/{action}", upid)
-        for end, code in (("OK", None), ("WARNINGS: 1", None), ("VM 105 not running", problems.VM_STOPPED)):
-            node.answer("get", f"/nodes/pve1/tasks/{upid}/status", {"status": "stopped", "exitstatus": end})
-            problem = None
-            try:
-                await call("pve1", "qemu", 105)
-            except Problem as error:
-                problem = error.code
-            assert problem == code, (action, end)
-        node.answer(
-            "get", f"/nodes/pve1/tasks/{upid}/status", {"status": "stopped", "exitstatus": "VM 105 already running"}
-        )
-        if action == "start":
-            await call("pve1", "qemu", 105)  # somebody else was quicker
-        else:
-            with pytest.raises(Problem):
-                await call("pve1", "qemu", 105)
+async def test_an_end_is_good_or_a_problem(cluster: Cluster, node: Node) -> None:
+    node.answer("get", "/nodes/pve1/tasks", [], source="all", limit="500")
+    for action in ("start", "stop", "reset"):
+        upid = Upid(UPID.format(105).replace("qmstart", f"qm{action}"), "pve1")
+        for end, code in (
+            ("OK", None), ("WARNINGS: 1", None), ("VM 105 not running", problems.VM_STOPPED),
+            ("VM is locked (backup)", problems.VM_LOCKED),
+            ("VM 105 already running", None if action == "start" else problems.PVESH_FAILED),  # somebody was quicker
+        ):  # fmt: skip
+            node.answer("get", f"/nodes/pve1/tasks/{upid.text}/status", {"status": "stopped", "exitstatus": end})
+            if code is None:
+                assert (await cluster.finish(upid, 20.0)).exit_status == end
+                continue
+            with pytest.raises(Problem) as caught:
+                await cluster.finish(upid, 20.0)
+            assert caught.value.code == code, (action, end)
+            assert end in caught.value.detail
 
 
 @pytest.mark.gen_test(timeout=30)
@@ -245,10 +235,10 @@ def ticket(**changes: Any) -> ConsoleTicket:
 
 @pytest.mark.gen_test(timeout=30)
 async def test_trust_comes_with_the_ticket_and_is_made_once(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_TRUSTS", 4)
+    monkeypatch.setattr(access, "_TRUSTS", 4)
     made = []
-    real = module.tls.trust_of
-    monkeypatch.setattr(module.tls, "trust_of", lambda *args: made.append(args) or real(*args))
+    real = access.tls.trust_of
+    monkeypatch.setattr(access.tls, "trust_of", lambda *args: made.append(args) or real(*args))
     old, new = Authority().pem, Authority().pem
     trusts = await asyncio.gather(*(cluster.tls(ticket(certificate=old)) for _ in range(20)))
     assert len(made) == 1
@@ -257,9 +247,9 @@ async def test_trust_comes_with_the_ticket_and_is_made_once(cluster: Cluster, mo
     renewed = await cluster.tls(ticket(certificate=new))
     assert renewed is not trusts[0], "the CA was renewed"
     assert (await cluster.tls(ticket(certificate=new, node_host="pve2"))).server_names == ("127.0.0.1", "pve2")
-    for number in range(2 * module._TRUSTS):
+    for number in range(2 * access._TRUSTS):
         await cluster.tls(ticket(certificate=new, node_host=f"n{number}"))
-    assert len(cluster._trusts) <= module._TRUSTS
+    assert len(cluster._access.trusts._known) <= access._TRUSTS
 
 
 @pytest.mark.gen_test(timeout=30)
@@ -272,11 +262,12 @@ async def test_sign_in_by_password_trusts_what_came_over_ssh(
     node.answer("get", "/nodes", [{"node": "pve1", "status": "online"}, {"node": "pve2", "status": "offline"}])
     asked = []
 
-    async def sign_in(settings: object, trust: Any) -> str:
+    async def sign_in(web: object, trust: Any, user: str, secret: str) -> Pass:
+        assert (user, secret) == ("root@pam", "secret")
         asked.append(trust)
-        return "PVE:cookie"
+        return Pass.of_cookie(user, "PVE:cookie")
 
-    monkeypatch.setattr(module.cookies, "sign_in", sign_in)
+    monkeypatch.setattr(access, "sign_in", sign_in)
     assert await make_cluster(password="secret").auth_cookie() == "PVE:cookie"
     assert asked[0].server_names == ("127.0.0.1", "pve1", "pve2")
     assert node.calls() == 2

@@ -1,4 +1,4 @@
-"""The auth cookie: cached, minted over a real sshd, or fetched by password over verified TLS."""
+"""Signing in at the web port, by password or by a cookie, over verified TLS."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -16,101 +15,15 @@ import pytest
 from cyberlab import problems
 from cyberlab.problems import Problem
 from cyberlab.proxmox import cookies
-from cyberlab.proxmox.cookies import LIFETIME, CookieCache, mint, settings_problems, sign_in
-from cyberlab.proxmox.ssh import SshPool
-from cyberlab.proxmox.tls import trust_of
+from cyberlab.proxmox.cookies import settings_problems
+from cyberlab.proxmox.passes import Pass
+from cyberlab.proxmox.tls import Trust, trust_of
+from cyberlab.proxmox.web import Web
 from cyberlab.settings import ClusterSettings
 from tests.proxmox.authority import Authority, Certificate
-from tests.sshd import Sshd
 
 COOKIE = "PVE:root@pam:6B02E097::c2lnbmF0dXJl+/=="
 PASSWORD = "p&ss w%rd+ü"
-
-
-class Fetch:
-    def __init__(self) -> None:
-        self.asked = 0
-        self.problem: Problem | None = None
-
-    async def __call__(self) -> str:
-        self.asked += 1
-        number = self.asked
-        await asyncio.sleep(0)
-        if self.problem:
-            raise self.problem
-        return f"PVE:{number}"
-
-
-@pytest.mark.gen_test
-async def test_one_request_for_any_number_of_waiters() -> None:
-    fetch = Fetch()
-    cache = CookieCache(fetch)
-    assert set(await asyncio.gather(*(cache.get() for _ in range(200)))) == {"PVE:1"}
-    assert fetch.asked == 1
-
-
-@pytest.mark.gen_test
-async def test_kept_for_half_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [1000.0]
-    monkeypatch.setattr(cookies, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    cache = CookieCache(Fetch())
-    assert await cache.get() == "PVE:1"
-    now[0] += LIFETIME - 1.0
-    assert await cache.get() == "PVE:1"
-    now[0] += 2.0
-    assert await cache.get() == "PVE:2"
-
-
-@pytest.mark.gen_test
-async def test_forgotten_once_however_many_were_refused() -> None:
-    """A class of students gets a 401 for one old cookie: the first one's word counts, the rest get the new one."""
-    fetch = Fetch()
-    cache = CookieCache(fetch)
-    old = await cache.get()
-    for _ in range(20):
-        cache.forget(old)
-        assert await cache.get() == "PVE:2"
-    assert fetch.asked == 2
-
-
-@pytest.mark.gen_test
-async def test_a_failure_is_not_kept() -> None:
-    fetch = Fetch()
-    cache = CookieCache(fetch)
-    fetch.problem = Problem(problems.SSH_REFUSED)
-    with pytest.raises(Problem):
-        await cache.get()
-    fetch.problem = None
-    assert await cache.get() == "PVE:2"
-
-
-@pytest.mark.gen_test(timeout=30)
-async def test_minted_by_the_node(pool: SshPool, sshd: Sshd) -> None:
-    assert await mint(pool) == "PVE:root@pam:6B02E097::signature1"
-    arguments = (sshd.folder / "perl.log").read_text()
-    assert arguments.startswith("-MPVE::RPCEnvironment -e PVE::RPCEnvironment->setup_default_cli_env();")
-    assert "assemble_ticket(q(root@pam))" in arguments, "the shell has left it alone"
-
-
-@pytest.mark.parametrize(
-    ("script", "code"),
-    [
-        ('echo "Can\'t locate PVE/RPCEnvironment.pm in @INC" >&2; exit 2', problems.PVESH_MISSING),
-        (
-            "echo \"unable to open '/etc/pve/priv/authkey.key' - Permission denied\" >&2; exit 13",
-            problems.PVESH_MISSING,
-        ),
-        ("exit 0", problems.COOKIE_REFUSED),
-        ("echo 'PVE:root@pam:1::x;Path=/'", problems.COOKIE_REFUSED),
-        ("echo welcome", problems.COOKIE_REFUSED),
-    ],
-)
-@pytest.mark.gen_test(timeout=30)
-async def test_a_node_that_mints_nothing(pool: SshPool, sshd: Sshd, script: str, code: str) -> None:
-    (sshd.folder / "bin" / "perl").write_text(f"#!/bin/sh\n{script}\n")
-    with pytest.raises(Problem) as caught:
-        await mint(pool)
-    assert caught.value.code == code
 
 
 class Api:
@@ -153,6 +66,14 @@ def by_password(api: Api, **changes: object) -> ClusterSettings:
     return ClusterSettings(_env_file=None, **(values | changes))
 
 
+async def sign_in(settings: ClusterSettings, trust: Trust) -> Pass:
+    web = Web(settings)
+    try:
+        return await cookies.sign_in(web, trust, settings.user, settings.password.get_secret_value())
+    finally:
+        web.close()
+
+
 async def refusal(settings: ClusterSettings, ca: str = "", nodes: tuple[str, ...] = ()) -> Problem:
     with pytest.raises(Problem) as caught:
         await sign_in(settings, trust_of(settings, ca, nodes))
@@ -164,7 +85,7 @@ async def refusal(settings: ClusterSettings, ca: str = "", nodes: tuple[str, ...
 async def test_by_password(authority: Authority) -> None:
     async with Api().serve(authority.issue("127.0.0.1")) as api:
         settings = by_password(api)
-        assert await sign_in(settings, trust_of(settings, authority.pem, ())) == COOKIE
+        assert (await sign_in(settings, trust_of(settings, authority.pem, ()))).cookie == COOKIE
     line, body = api.requests[0]
     assert line == "POST /api2/json/access/ticket HTTP/1.1"
     assert body == {"username": ["root@pam"], "password": [PASSWORD]}
@@ -175,7 +96,7 @@ async def test_a_certificate_for_the_nodes_name(authority: Authority) -> None:
     """The address that we were given is not in it; the connection goes there all the same."""
     async with Api().serve(authority.issue("pve2")) as api:
         settings = by_password(api)
-        assert await sign_in(settings, trust_of(settings, authority.pem, ("pve1", "pve2"))) == COOKIE
+        assert (await sign_in(settings, trust_of(settings, authority.pem, ("pve1", "pve2")))).cookie == COOKIE
     assert len(api.requests) == 1
 
 
@@ -184,7 +105,7 @@ async def test_a_pinned_certificate() -> None:
     certificate = Authority().issue("whatever")
     async with Api().serve(certificate) as api:
         settings = by_password(api, tls_fingerprint=certificate.fingerprint)
-        assert await sign_in(settings, trust_of(settings, "", ())) == COOKIE
+        assert (await sign_in(settings, trust_of(settings, "", ()))).cookie == COOKIE
 
 
 @pytest.mark.gen_test
@@ -198,7 +119,7 @@ async def test_the_password_goes_to_nobody_else(authority: Authority, caplog: py
         assert (await refusal(pinned)).code == problems.TLS_MISMATCH
         assert api.requests == []
         unverified = by_password(api, tls_insecure_skip_verify=True)
-        assert await sign_in(unverified, trust_of(unverified, "", ())) == COOKIE
+        assert (await sign_in(unverified, trust_of(unverified, "", ()))).cookie == COOKIE
     assert PASSWORD not in caplog.text
     assert "Traceback" not in caplog.text
 
@@ -208,6 +129,7 @@ async def test_the_password_goes_to_nobody_else(authority: Authority, caplog: py
     [
         ("401 authentication failure", b"", problems.COOKIE_REFUSED),
         ("500 unexplained", b"", problems.COOKIE_REFUSED),
+        ("403 Forbidden", b"", problems.COOKIE_REFUSED),
         ("301 Moved Permanently", b"", problems.COOKIE_REFUSED),
         ("200 OK", b"<html>", problems.COOKIE_REFUSED),
         ("200 OK", b"\xff\xfe", problems.COOKIE_REFUSED),
@@ -215,7 +137,7 @@ async def test_the_password_goes_to_nobody_else(authority: Authority, caplog: py
         ("200 OK", b'{"data":null}', problems.COOKIE_REFUSED),
         ("200 OK", b'{"data":{"ticket":7}}', problems.COOKIE_REFUSED),
         ("200 OK", b'{"data":{"ticket":"PVE:!tfa!x","NeedTFA":1}}', problems.COOKIE_REFUSED),
-        ("200 OK", b"x" * (1 << 20), problems.API_UNREACHABLE),
+        ("200 OK", b"x" * (9 << 20), problems.API_UNREACHABLE),
     ],
 )
 @pytest.mark.gen_test
@@ -261,12 +183,21 @@ async def test_silence(authority: Authority, monkeypatch: pytest.MonkeyPatch) ->
         assert (await refusal(by_password(api))).code == problems.API_UNREACHABLE
 
 
-@pytest.mark.gen_test
-async def test_another_user_than_the_tickets(authority: Authority) -> None:
-    """Proxmox takes no ticket of root@pam with somebody else's cookie: said before anything is sent."""
+def test_another_user_than_the_tickets() -> None:
+    """Proxmox takes no ticket of root@pam with somebody else's cookie; over HTTPS both are the same user's."""
     assert settings_problems(ClusterSettings(_env_file=None)) == []
+    assert settings_problems(ClusterSettings(_env_file=None, user="portal@pve"))[0].startswith("PROXMOX_USER: ")
+    assert settings_problems(ClusterSettings(_env_file=None, user="portal@pve", source="https")) == []
+
+
+@pytest.mark.gen_test
+async def test_what_goes_with_a_request(authority: Authority) -> None:
     async with Api().serve(authority.issue("127.0.0.1")) as api:
-        settings = by_password(api, user="portal@pve")
-        assert settings_problems(settings)[0].startswith("PROXMOX_USER: ")
-        assert (await refusal(settings, authority.pem)).code == problems.COOKIE_REFUSED
-    assert api.requests == []
+        settings = by_password(api)
+        got = await sign_in(settings, trust_of(settings, authority.pem, ()))
+    assert got.headers == (("Cookie", f"PVEAuthCookie={COOKIE}"),)
+    assert got.csrf == "x"
+    assert repr(got) == "Pass(user='root@pam')"
+    token = Pass.of_token("portal@pve!lab", "the-secret")
+    assert token.headers == (("Authorization", "PVEAPIToken=portal@pve!lab=the-secret"),)
+    assert "the-secret" not in repr(token)

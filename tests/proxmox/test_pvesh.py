@@ -9,10 +9,11 @@ import pytest
 
 from cyberlab import problems
 from cyberlab.problems import Problem
-from cyberlab.proxmox import pvesh as module
+from cyberlab.proxmox import trouble
 from cyberlab.proxmox.answers import TaskStatus, Upid, console_ticket, vm_path
 from cyberlab.proxmox.command import CommandResult
-from cyberlab.proxmox.pvesh import answer, command_line, failure, meaning
+from cyberlab.proxmox.pvesh import answer, arguments, command_line, failure
+from cyberlab.proxmox.trouble import meaning
 from tests.proxmox.replay import RECORDED
 
 TRANSCRIPTS: list[dict[str, Any]] = json.loads(RECORDED.read_text())
@@ -235,9 +236,9 @@ def test_paths() -> None:
 @pytest.mark.parametrize("value", ["a\0b", "\ud800"])
 def test_what_no_command_line_can_carry(value: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - UnicodeEncodeError is one
-        command_line("set", "/x", {"name": value})
+        command_line(arguments("set", "/x", {"name": value}))
 
 
 def test_the_words_are_all_lower_case() -> None:
     """They are looked for in lower-cased text."""
-    assert all(words == words.lower() for words, _ in module._MEANINGS)
+    assert all(words == words.lower() for words, _ in trouble._MEANINGS)

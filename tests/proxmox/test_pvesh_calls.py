@@ -9,9 +9,11 @@ import pytest
 
 from cyberlab import problems
 from cyberlab.problems import Problem
-from cyberlab.proxmox.answers import POWER, Resource, TaskStatus, Upid, VmStatus
+from cyberlab.proxmox.answers import POWER, Resource, TaskStatus, Upid, VmStatus, power_path
 from cyberlab.proxmox.pvesh import Pvesh
 from cyberlab.proxmox.ssh import SshPool
+from cyberlab.proxmox.warm import WarmPvesh
+from tests.proxmox.calls import until
 from tests.proxmox.replay import RECORDED
 from tests.sshd import Sshd
 
@@ -26,7 +28,7 @@ HOSTILE = [
 
 @pytest.fixture
 def pvesh(pool: SshPool) -> Pvesh:
-    return Pvesh(pool, timeout=10.0)
+    return Pvesh(pool, WarmPvesh(pool, 0), timeout=10.0)
 
 
 def argvs(sshd: Sshd) -> list[list[str]]:
@@ -114,20 +116,22 @@ async def test_termproxy(pvesh: Pvesh, sshd: Sshd, kind: str, vmid: int) -> None
 
 @pytest.mark.gen_test(timeout=30)
 async def test_a_task_that_failed_exits_with_zero(pvesh: Pvesh) -> None:
-    upid = await pvesh.power("pve1", "qemu", 104, "start", timeout=10.0)
+    upid = Upid.parse(await pvesh.call("create", "/nodes/pve1/qemu/104/status/start"))
     assert upid == Upid(FAILED_START, "pve1")
     assert await pvesh.task_status(upid) == TaskStatus(False, "VM is locked (backup)")
 
 
 @pytest.mark.gen_test(timeout=30)
-async def test_power(pvesh: Pvesh) -> None:
-    assert (await pvesh.power("pve1", "qemu", 101, "stop", timeout=10.0)).node == "pve1"
-    with pytest.raises(Problem) as caught:
-        await pvesh.power("pve1", "qemu", 101, "reset", timeout=10.0)
-    assert caught.value.code == problems.VM_STOPPED
+async def test_detached(pvesh: Pvesh, sshd: Sshd) -> None:
+    """The command goes on when its channel has closed, and nobody has asked what became of it."""
+    await pvesh.detach("/nodes/pve1/qemu/101/status/stop", {"timeout": "5"}, subject="pve1")
+    await until(lambda: (sshd.folder / "pvesh.log").exists() and argvs(sshd))
+    assert argvs(sshd) == [
+        ["create", "/nodes/pve1/qemu/101/status/stop", "--timeout=5", "--output-format", "json"]
+    ]  # fmt: skip
     assert "delete" not in POWER
     with pytest.raises(ValueError, match="delete"):
-        await pvesh.power("pve1", "qemu", 101, "delete", timeout=10.0)
+        power_path("pve1", "qemu", 101, "delete")
 
 
 @pytest.mark.gen_test(timeout=30)

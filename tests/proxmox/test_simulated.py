@@ -7,7 +7,7 @@ import json
 import logging
 import ssl
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,36 +17,19 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from cyberlab import problems
-from cyberlab.console import terminal, vnc
-from cyberlab.console.upstream import Target, dial
-from cyberlab.db.models import Vm, VmKind
+from cyberlab.console import terminal
+from cyberlab.console.upstream import dial
 from cyberlab.handlers.vm_source import VmSource
 from cyberlab.problems import Problem
 from cyberlab.proxmox.cluster import Cluster, TaskStatus
-from cyberlab.settings import ClusterSettings
 from cyberlab.simulator.node import SimulatedCluster
-from cyberlab.simulator.options import Options
 from tests.proxmox.authority import Authority
+from tests.proxmox.simulated import Moves, code_of, look, settings_of, source
 from tests.sshd import Sshd
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MakeCluster = Callable[..., Cluster]
 Source = Callable[[Cluster, int], VmSource]
-
-
-@pytest.fixture(scope="session")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The simulated cluster's, which take a second to make."""
-    return tmp_path_factory.mktemp("simulated")
-
-
-@pytest.fixture
-def node(io_loop: IOLoop, keys: Path) -> Iterator[SimulatedCluster]:
-    options = Options(refusal_delay=0.0, stopped_close=0.0, patience=0.3)
-    made = SimulatedCluster(keys, qemu=False, options=options)
-    io_loop.run_sync(made.start)
-    yield made
-    io_loop.run_sync(made.close)
 
 
 BOTH = ("simulated sshd", "openssh")
@@ -84,46 +67,6 @@ def make_cluster(io_loop: IOLoop, environment: dict[str, str]) -> Iterator[MakeC
 @pytest.fixture
 def cluster(make_cluster: MakeCluster) -> Cluster:
     return make_cluster()
-
-
-def settings_of(environment: dict[str, str], **changes: object) -> ClusterSettings:
-    values: dict[str, Any] = {name.removeprefix("PROXMOX_").lower(): value for name, value in environment.items()}
-    return ClusterSettings(_env_file=None, **(values | changes))
-
-
-class Moves:
-    """Where a machine has turned up."""
-
-    def __init__(self) -> None:
-        self.nodes: list[str] = []
-
-    async def note(self, node: str) -> None:
-        self.nodes.append(node)
-
-
-def source(cluster: Cluster, vmid: int, node: str = "pve1", moves: Moves | None = None) -> VmSource:
-    kind = VmKind.LXC if vmid == 300 else VmKind.QEMU
-    vm = Vm(cluster="demo", vmid=vmid, kind=kind, node=node, name="x")
-    return VmSource(cluster, vm, (moves or Moves()).note)
-
-
-async def look(target: Target) -> bytes:
-    """Dial, authenticate, and read ServerInit's fixed part: a console is open."""
-    link = await dial(target)
-    try:
-        await vnc.authenticate(link, target.vnc_password)
-        return await link.read(24)
-    finally:
-        link.abort()
-
-
-async def code_of(call: Awaitable[object]) -> str | None:
-    """The code of the problem that is raised or returned, None if there is none."""
-    try:
-        got = await call
-    except Problem as problem:
-        return problem.code
-    return got.code if isinstance(got, Problem) else None
 
 
 @pytest.mark.parametrize("hardened", [True, False], ids=["since 2026-04", "before"])
@@ -212,7 +155,7 @@ async def test_power(cluster: Cluster, node: SimulatedCluster) -> None:
 
 @pytest.mark.gen_test(timeout=30)
 async def test_power_without_waiting(cluster: Cluster, node: SimulatedCluster) -> None:
-    node.options.task_duration = 0.5
+    node.options.task_duration = 2.0
     begun = await cluster.begin("pve1", "qemu", 101, "start")
     shown: list[TaskStatus] = []
     assert (await cluster.finish(begun, 20.0, shown.append)).ok
@@ -298,7 +241,7 @@ async def test_a_cookie_that_is_refused(cluster: Cluster, node: SimulatedCluster
 @pytest.mark.gen_test(timeout=30)
 async def test_whom_the_console_trusts(make_cluster: MakeCluster, node: SimulatedCluster, tmp_path: Path) -> None:
     await node.booted()
-    fingerprint = str((await make_cluster().pvesh.call("get", "/nodes"))[0]["ssl_fingerprint"])
+    fingerprint = str((await make_cluster().api.call("get", "/nodes"))[0]["ssl_fingerprint"])
     foreign = tmp_path / "ca.pem"
     foreign.write_text(Authority().pem)
     good: list[dict[str, object]] = [

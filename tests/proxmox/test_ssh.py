@@ -91,23 +91,6 @@ async def test_a_node_that_hangs_leaves_room_for_others(pool: SshPool, sshd: Ssh
 
 
 @pytest.mark.gen_test(timeout=30)
-async def test_slow_calls_leave_their_own_node_room(pool: SshPool, sshd: Sshd) -> None:
-    """A class that switches its machines on must not keep itself from opening consoles on the same node."""
-    slow = [
-        asyncio.ensure_future(
-            pool.run(f"echo >> slow; {UNTIL_GO}", timeout=DEADLINE, idempotent=True, subject="pve1", slow=True)
-        )
-        for _ in range(CHANNELS)
-    ]
-    await until(lambda: lines(sshd.folder / "slow") == CHANNELS // 4)
-    quick = await asyncio.gather(*(run(pool, "echo fine", subject="pve1") for _ in range(CHANNELS // 2)))
-    assert {result.stdout for result in quick} == {"fine\n"}
-    assert lines(sshd.folder / "slow") == CHANNELS // 4
-    (sshd.folder / "go").touch()
-    await asyncio.gather(*slow)
-
-
-@pytest.mark.gen_test(timeout=30)
 async def test_waiting_for_a_place_ends_with_the_deadline(pool: SshPool, sshd: Sshd) -> None:
     running = [asyncio.ensure_future(run(pool, f"echo >> all; {UNTIL_GO}")) for _ in range(CHANNELS)]
     await until(lambda: lines(sshd.folder / "all") == CHANNELS)

@@ -44,6 +44,9 @@ class Node(Api):
     async def vncproxy(self, node: str, kind: str, vmid: int) -> ConsoleTicket:
         raise AssertionError(node)
 
+    async def probe(self) -> None:
+        raise AssertionError
+
     async def tasks(self, node: str, *, timeout: float | None = None) -> list[Task]:
         self.looks += 1
         self.at_once += 1

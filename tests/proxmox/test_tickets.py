@@ -74,7 +74,7 @@ def test_whatever_else_a_ticket_may_become(ticket: str) -> None:
 def test_nothing_of_it_prints(password: str, ticket: str) -> None:
     got = parsed(f"{password}:{ticket}", password=password, cert="-----BEGIN CERTIFICATE-----")
     for text in (repr(got), str(got), f"{got}"):
-        assert text == "ConsoleTicket(node_host='pve1', port=5907, user='root@pam')"
+        assert text == "ConsoleTicket(node_host='pve1', port=5907, user='root@pam', host='', bound=True)"
 
 
 @pytest.mark.parametrize("node", ["pve1/../pve2", "pve1?x=", "pve1#"])

@@ -372,3 +372,16 @@ async def test_a_simulated_node_without_the_modules(node: SimulatedCluster, make
     pvesh = make_warm(_settings(node))
     assert (await _get(pvesh, *VERSION)).exit == 0
     assert pvesh.workers == 0
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_signatures(settings: ClusterSettings, node: SimulatedCluster, make_warm: MakeWarm) -> None:
+    pvesh = make_warm(settings)
+    cookie = await pvesh.sign("false", ["cookie", "low@pve"], timeout=10.0)
+    assert node.tickets.cookie_user(cookie.stdout) == "low@pve"
+    for port in (None, 5901):
+        what = ["ticket", "low@pve", "/vms/100", *([] if port is None else [str(port)])]
+        ticket = (await pvesh.sign("false", what, timeout=10.0)).stdout
+        assert node.tickets.vnc_holds(ticket, "low@pve", "/vms/100", port)
+    assert pvesh.workers == 1
+    assert (await make_warm(settings, 0).sign("echo signed", ["cookie", "x@pve"], timeout=10.0)).exit in (0, 127)

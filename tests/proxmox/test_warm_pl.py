@@ -30,7 +30,7 @@ class _Perl:
         self.process.stdin.write(data)
 
     def ask(self, number: bytes, *words: bytes, seconds: bytes = b"10") -> None:
-        self.write(pack(pack(number, seconds, *words)))
+        self.write(pack(pack(number, seconds, b"pvesh", *words)))
 
     async def answer(self) -> list[bytes]:
         assert self.process.stdout is not None
@@ -92,7 +92,7 @@ async def test_several_at_a_time_and_answers_as_they_come(modules: Path) -> None
 async def test_byte_by_byte(modules: Path) -> None:
     async with _perl(modules) as perl:
         await perl.answer()
-        for byte in pack(pack(b"1", b"10", b"get", b"/args", bytes(range(1, 256)), b"")):
+        for byte in pack(pack(b"1", b"10", b"pvesh", b"get", b"/args", bytes(range(1, 256)), b"")):
             perl.write(bytes([byte]))
             await asyncio.sleep(0)
         assert (await perl.answer())[3] == b"get\n/args\n" + bytes(range(1, 256)) + b"\n\n"
@@ -161,7 +161,16 @@ def _sleepers(modules: Path) -> list[int]:
 
 @pytest.mark.parametrize(
     "nonsense",
-    [b"GET / HTTP/1.1\r\n\r\n", b"5:12345;", b"99999999:", b"03:abc,", b"1234567890", b"2:1:,", pack(pack(b"only id"))],
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"5:12345;",
+        b"99999999:",
+        b"03:abc,",
+        b"1234567890",
+        b"2:1:,",
+        pack(pack(b"1", b"10")),
+        pack(pack(b"1", b"10", b"system", b"id")),
+    ],
 )
 @pytest.mark.gen_test(timeout=20)
 async def test_nonsense_ends_it(modules: Path, nonsense: bytes) -> None:
@@ -224,6 +233,19 @@ async def test_a_reader_who_has_gone_is_its_end(modules: Path) -> None:
         transport.get_pipe_transport(1).close()
         perl.ask(b"1", b"get", b"/both")
         assert await perl.ended() == 0
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_what_it_signs(modules: Path) -> None:
+    async with _perl(modules) as perl:
+        await perl.answer()
+        for words, signed in (
+            ((b"cookie", b"low@pve"), b"PVE:low@pve"),
+            ((b"ticket", b"low@pve", b"/vms/100", b"5900"), b"PVEVNC:low@pve:/vms/100:5900"),
+            ((b"ticket", b"low@pve", b"/vms/100"), b"PVEVNC:low@pve:/vms/100"),
+        ):
+            perl.write(pack(pack(b"1", b"10", *words)))
+            assert await perl.answer() == [b"1", b"done", b"0", signed, b""]
 
 
 def test_the_command_line_holds_the_program_without_its_comments() -> None:

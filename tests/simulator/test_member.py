@@ -128,6 +128,23 @@ async def test_a_node_without_power_answers_nobody(make_cluster: MakeCluster) ->
 
 
 @pytest.mark.gen_test
+async def test_consoles_of_a_node_without_power_fall_silent(three: SimulatedCluster) -> None:
+    argv = ["create", "/nodes/pve2/qemu/102/vncproxy", "--websocket", "1", "--output-format", "json"]
+    answer = json.loads((await three.pvesh.run(argv)).stdout)
+    ticket = Ticket(102, answer["port"], answer["ticket"], answer["password"], "pve2")
+    console = await open_console(three, ticket)
+    viewer = Viewer(console)
+    await viewer.authenticate(ticket.password)
+    three.set_offline("pve2")
+    viewer.request(incremental=False)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(console.reader.read(1), 0.3)
+    three.set_offline("pve2", False)
+    assert await viewer.update()
+    await console.close()
+
+
+@pytest.mark.gen_test
 async def test_a_live_migration_ends_consoles(three: SimulatedCluster) -> None:
     ticket = await get_ticket(three)
     console = await open_console(three, ticket)
@@ -201,6 +218,9 @@ async def test_processor_time_is_counted(make_cluster: MakeCluster) -> None:
     await call(cluster, "GET", "/version", node="pve2", Cookie=cookie(cluster))
     assert cluster.cpu_used()["pve2"] == {"pvesh": 0.04, "https": 0.01}
     assert cluster.cpu_used()["pve1"] == {}
+    await _run(cluster, "pve1", "pvesh get /nodes/pve2/qemu/102/config --output-format json")
+    assert cluster.cpu_used()["pve1"] == {"pvesh": 0.02}
+    assert cluster.cpu_used()["pve2"] == {"pvesh": pytest.approx(0.06), "https": 0.01}, "started anew over there"
 
 
 @pytest.mark.gen_test(timeout=20)

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from sqlalchemy.orm import Session
+
 from cyberlab.auth.access import Action
-from cyberlab.db import groups
+from cyberlab.db import groups, members
+from cyberlab.db.audit import Actor
 from cyberlab.db.errors import NotFound
+from cyberlab.db.members import Member
+from cyberlab.db.models import Group
+from cyberlab.db.page import Page
+from cyberlab.db.read_only import reads
 from cyberlab.db.tokens import Scope
 from cyberlab.handlers.api.base import ApiHandler, operation
-from cyberlab.handlers.api.schemas import ClassOut, Listing, MemberOut, Membership, NewClass, Paged
+from cyberlab.handlers.api.schemas import (
+    ClassChange,
+    ClassListing,
+    ClassOut,
+    Listing,
+    MemberLine,
+    MemberOut,
+    Membership,
+    NewClass,
+    Paged,
+)
 from cyberlab.handlers.base import requires
 
 
@@ -15,10 +32,12 @@ from cyberlab.handlers.base import requires
 class ClassesHandler(ApiHandler):
     """All of them."""
 
-    @operation("List classes", query=Listing, answer=Paged[ClassOut])
-    async def get(self, query: Listing) -> Paged[ClassOut]:
-        """By name, without the archived ones."""
-        page = await self.portal.database.run(groups.page, search=query.q, offset=query.offset, limit=query.limit)
+    @operation("List classes", query=ClassListing, answer=Paged[ClassOut])
+    async def get(self, query: ClassListing) -> Paged[ClassOut]:
+        """By name."""
+        page = await self.portal.database.run(
+            groups.page, search=query.q, archived=query.archived, offset=query.offset, limit=query.limit
+        )
         return Paged.of(page, [ClassOut.of(row) for row in page.rows])
 
     @operation("Create a class", scope=Scope.WRITE, body=NewClass, answer=ClassOut, status=201)
@@ -39,6 +58,38 @@ class ClassHandler(ApiHandler):
             raise NotFound(f"class {class_id}")
         return ClassOut.of(group)
 
+    @operation("Rename, archive or bring back a class", scope=Scope.WRITE, body=ClassChange, answer=ClassOut)
+    async def patch(self, class_id: int, body: ClassChange) -> ClassOut:
+        """What is left out stays."""
+        return ClassOut.of(await self.portal.database.run(_change, self.actor, class_id, body))
+
+    @operation("Remove a class", scope=Scope.WRITE, status=204)
+    async def delete(self, class_id: int) -> None:
+        """With its memberships and assignments."""
+        await self.portal.database.run(groups.delete, self.actor, class_id)
+
+
+@requires(Action.ADMINISTER)
+class MembersHandler(ApiHandler):
+    """Who is in a class."""
+
+    @operation("List a class's members", query=Listing, answer=Paged[MemberLine])
+    async def get(self, class_id: int, query: Listing) -> Paged[MemberLine]:
+        """Teachers first, by name."""
+        page = await self.portal.database.run(_members, class_id, query)
+        lines = [
+            MemberLine(
+                class_id=class_id,
+                user_id=row.user.id,
+                role=row.role,
+                username=row.user.username,
+                display_name=row.user.display_name,
+                granted_by=row.granted_by,
+            )
+            for row in page.rows
+        ]
+        return Paged.of(page, lines)
+
 
 @requires(Action.ADMINISTER)
 class MemberHandler(ApiHandler):
@@ -54,3 +105,22 @@ class MemberHandler(ApiHandler):
     async def delete(self, class_id: int, user_id: int) -> None:
         """Nothing happens if they were not in it."""
         await self.portal.database.run(groups.remove_member, self.actor, class_id, user_id)
+
+
+def _change(s: Session, actor: Actor, class_id: int, body: ClassChange) -> Group:
+    group = groups.get(s, class_id)
+    if group is None:
+        raise NotFound(f"class {class_id}")
+    if body.name is not None or body.version is not None:
+        name = group.name if body.name is None else body.name
+        group = groups.rename(s, actor, class_id, name=name, version=body.version)
+    if body.archived is not None and body.archived != (group.archived_at is not None):
+        group = (groups.archive if body.archived else groups.restore)(s, actor, class_id)
+    return group
+
+
+@reads
+def _members(s: Session, class_id: int, query: Listing) -> Page[Member]:
+    if groups.get(s, class_id) is None:
+        raise NotFound(f"class {class_id}")
+    return members.page(s, class_id, search=query.q, offset=query.offset, limit=query.limit)

@@ -97,7 +97,7 @@ def _described(path: str, method: str, handler: type[RequestHandler], told: Oper
     problem = {"description": "refused", "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
     codes = [] if public else ["401", "403"]
     codes += ["404"] * bool(ids) + ["422"] * bool(told.query or told.body) + ["409", "415"] * bool(told.body)
-    codes += ["409"] * (method == "delete")
+    codes += ["409"] * (method in ("delete", "post"))
     good: dict[str, Any] = {"description": told.summary}
     if told.answer is not None:
         good["content"] = {"application/json": {"schema": refs[told.answer, "serialization"]}}

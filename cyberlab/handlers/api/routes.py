@@ -6,7 +6,7 @@ import json
 
 from tornado.web import RequestHandler
 
-from cyberlab.handlers.api import assignments, classes, machines, me, users
+from cyberlab.handlers.api import assignments, classes, machines, me, power, users
 from cyberlab.handlers.api.base import PREFIX, ApiHandler, NoSuchAddressHandler
 from cyberlab.handlers.api.openapi import document
 from cyberlab.handlers.base import public
@@ -35,9 +35,13 @@ API: list[tuple[str, type[RequestHandler]]] = [
     (f"{PREFIX}/users/{ID}", users.UserHandler),
     (f"{PREFIX}/classes", classes.ClassesHandler),
     (f"{PREFIX}/classes/{ID}", classes.ClassHandler),
+    (f"{PREFIX}/classes/{ID}/members", classes.MembersHandler),
     (f"{PREFIX}/classes/{ID}/members/{ID}", classes.MemberHandler),
     (f"{PREFIX}/machines", machines.MachinesHandler),
     (f"{PREFIX}/machines/{ID}", machines.MachineHandler),
+    (f"{PREFIX}/machines/{ID}/power", power.PowerHandler),
+    (f"{PREFIX}/machines/{ID}/reset", power.ResetHandler),
+    (f"{PREFIX}/machines/{ID}/operation", power.OperationHandler),
     (f"{PREFIX}/assignments", assignments.AssignmentsHandler),
     (f"{PREFIX}/assignments/batch", assignments.AssignmentBatchHandler),
     (f"{PREFIX}/assignments/{ID}", assignments.AssignmentHandler),

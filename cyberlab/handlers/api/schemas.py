@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -11,6 +12,7 @@ from cyberlab.console.registry import LiveConsole
 from cyberlab.db.models import Assignment, Group, MembershipRole, Role, User, Vm, VmKind
 from cyberlab.db.page import MAX_LIMIT, Page
 from cyberlab.db.rows import MAX_ID
+from cyberlab.handlers.operations import Act, Operation, Phase
 
 T = TypeVar("T")
 
@@ -143,12 +145,34 @@ class NewClass(Given):
     name: Name
 
 
+class ClassListing(Listing):
+    """Which classes."""
+
+    archived: Annotated[bool, Field(description="the archived ones instead of the others")] = False
+
+
+class ClassChange(Given):
+    """What is to be different; archiving takes the machines from everybody at once, bringing back gives them again."""
+
+    name: Name | None = None
+    archived: bool | None = None
+    version: RowId | None = None
+
+
 class MemberOut(BaseModel):
     """Somebody in a class."""
 
     class_id: int
     user_id: int
     role: MembershipRole
+
+
+class MemberLine(MemberOut):
+    """Somebody in a class, with their name."""
+
+    username: str
+    display_name: str
+    granted_by: str = Field(description="the backend whose groups say so; empty: by hand")
 
 
 class Membership(Given):
@@ -183,6 +207,46 @@ class MachineListing(Listing):
     """Which machines."""
 
     cluster: Annotated[str | None, Field(max_length=32)] = None
+
+
+class PowerAct(enum.StrEnum):
+    """What can be done to a machine's power."""
+
+    START = Act.START.value
+    SHUTDOWN = Act.SHUTDOWN.value
+    REBOOT = Act.REBOOT.value
+    STOP = Act.STOP.value
+
+
+class Power(Given):
+    """What is to be done."""
+
+    act: PowerAct
+
+
+class OperationOut(BaseModel):
+    """Something that is being done to a machine, or has been."""
+
+    id: int
+    machine_id: int
+    act: Act
+    snapshot: str
+    phase: Phase
+    problem: str | None = Field(description="what went wrong, in words")
+    begun_at: datetime
+
+    @classmethod
+    def of(cls, operation: Operation) -> OperationOut:
+        """As it is now."""
+        return cls(
+            id=operation.id,
+            machine_id=operation.vm.id,
+            act=operation.act,
+            snapshot=operation.snapshot,
+            phase=operation.phase,
+            problem=operation.problem.advice.title if operation.problem else None,
+            begun_at=operation.begun_at,
+        )
 
 
 class AssignmentOut(BaseModel):

@@ -118,3 +118,26 @@ async def test_a_console_is_disconnected(script: Script) -> None:
         assert ended == []
         assert (await script.ask("DELETE", f"/consoles/{live.id}", token))[0].code == 204
     assert len(ended) == 1
+
+
+@pytest.mark.gen_test
+async def test_a_class_is_renamed_archived_brought_back_and_removed(script: Script) -> None:
+    token, world = script.token("admin"), script.world
+    _, listed = await script.ask("GET", "/classes?q=network", token)
+    path = f"/classes/{listed['items'][0]['id']}"
+    _, members = await script.ask("GET", f"{path}/members", token)
+    assert [(row["username"], row["role"]) for row in members["items"]] == [
+        ("teacher", "teacher"),
+        ("student", "student"),
+    ]
+    _, renamed = await script.ask("PATCH", path, token, {"name": "NetSec", "version": 1})
+    assert (renamed["name"], renamed["version"]) == ("NetSec", 2)
+    assert (await script.ask("PATCH", path, token, {"name": "Mine", "version": 1}))[0].code == 409
+    _, archived = await script.ask("PATCH", path, token, {"archived": True})
+    assert archived["archived_at"]
+    assert (await script.ask("GET", "/classes", token))[1]["total"] == 0
+    assert (await script.ask("GET", "/classes?archived=true", token))[1]["total"] == 1
+    assert (await script.ask("PATCH", path, token, {"archived": False}))[1]["archived_at"] is None
+    assert (await script.ask("DELETE", f"{path}/members/{world.users['student']}", token))[0].code == 204
+    assert (await script.ask("DELETE", path, token))[0].code == 204
+    assert (await script.ask("GET", f"{path}/members", token))[0].code == 404

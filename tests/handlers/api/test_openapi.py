@@ -52,6 +52,7 @@ def served(sqlite: SqliteTemplate, tmp_path_factory: pytest.TempPathFactory) -> 
         await stopping.wait()
         server.stop()
         await server.close_all_connections()
+        await world.portal.operations.close()
 
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), name="portal")
     thread.start()
