@@ -45,7 +45,7 @@ VM_STOPPED = _advice(
 VM_LOCKED = _advice(
     "vm-locked",
     "This machine is busy with a backup or another task",
-    "Wait until the task has ended, then open the console again.",
+    "Wait until the task has ended, then try again.",
     "The VM's config carries a lock: of a backup, a snapshot, a clone or a migration.",
     "Wait for the task; if none runs, the lock is stale: `qm unlock VMID` on the node.",
 )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import BindParameter, ColumnElement, Select, and_, bindparam, or_, select
+from sqlalchemy import BindParameter, ColumnElement, Select, and_, bindparam, func, or_, select
 from sqlalchemy.orm import Session, aliased, contains_eager, joinedload
 
 from cyberlab.db import audit
@@ -151,6 +151,13 @@ def find(s: Session, *, vm_id: int, user_id: int | None = None, group_id: int | 
 
 
 @reads
+def held_by(s: Session, user_ids: Collection[int]) -> dict[int, int]:
+    """How many machines were given to each of those users themselves, at whatever time."""
+    counted = select(Assignment.user_id, func.count()).where(Assignment.user_id.in_(user_ids))
+    return {user_id or 0: number for user_id, number in s.execute(counted.group_by(Assignment.user_id))}
+
+
+@reads
 def for_user(s: Session, user_id: int, now: datetime) -> list[Assignment]:
     """What a user holds now, by VM name, VM and class loaded: one row per VM, the direct one before a class's."""
     mine = select(Membership.group_id).where(Membership.user_id == user_id)
@@ -159,22 +166,6 @@ def for_user(s: Session, user_id: int, now: datetime) -> list[Assignment]:
     for row in s.scalars(rows.order_by(Assignment.user_id.is_(None), Assignment.id)):
         found.setdefault(row.vm_id, row)
     return sorted(found.values(), key=lambda row: (row.vm.name, row.vm_id))
-
-
-@reads
-def taught(s: Session, user_id: int, now: datetime) -> list[Assignment]:
-    """What a teacher's classes and their students hold now, by VM name, with VM, user and class loaded."""
-    classes = _taught_classes(user_id)
-    students = select(Membership.user_id).where(
-        Membership.group_id.in_(classes), Membership.role == MembershipRole.STUDENT
-    )
-    theirs = or_(
-        Assignment.group_id.in_(classes),
-        Assignment.via_group_id.in_(classes),
-        and_(Assignment.via_group_id.is_(None), Assignment.user_id.in_(students)),
-    )
-    rows = joined().where(in_force(now), theirs)
-    return list(s.scalars(rows.order_by(Vm.name, Vm.id, Assignment.id)))
 
 
 @reads
@@ -269,18 +260,6 @@ def joined() -> Select[Assignment]:
             contains_eager(Assignment.group),
             contains_eager(Assignment.via_group.of_type(_Via)),
             joinedload(Assignment.user),
-        )
-    )
-
-
-def _taught_classes(user_id: int) -> Select[int]:
-    return (
-        select(Membership.group_id)
-        .join(Group)
-        .where(
-            Membership.user_id == user_id,
-            Membership.role == MembershipRole.TEACHER,
-            Group.archived_at.is_(None),
         )
     )
 

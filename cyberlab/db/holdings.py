@@ -18,7 +18,7 @@ from cyberlab.db.assignments import in_force, joined, lasting
 from cyberlab.db.audit import Actor
 from cyberlab.db.models import Assignment, ConsoleSession, Group, Membership, MembershipRole, User, Vm
 from cyberlab.db.read_only import reads
-from cyberlab.db.text import clean
+from cyberlab.db.text import clean, fold
 
 
 @dataclass(slots=True)
@@ -77,7 +77,12 @@ def _merged(rows: list[Assignment], now: datetime) -> Holding:
 def of_class(s: Session, group_id: int, now: datetime) -> list[Assignment]:
     """What a class holds now, its students for its sake, or for no class's: by person, all loaded."""
     rows = s.scalars(joined().where(in_force(now), _of_classes([group_id])).order_by(Vm.name, Vm.id, Assignment.id))
-    return sorted(rows, key=lambda row: (row.user is None, row.user and (row.user.display_name or row.user.username)))
+    return sorted(rows, key=_by_person)
+
+
+def _by_person(row: Assignment) -> tuple[bool, str]:
+    """As people look for a name, Ç beside C; what the whole class holds comes last."""
+    return row.user is None, fold(row.user.display_name or row.user.username) if row.user else ""
 
 
 @reads

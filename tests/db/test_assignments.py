@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from cyberlab.db import assignments, audit, groups, users, vms
+from cyberlab.db import assignments, audit, groups, holdings, users, vms
 from cyberlab.db.assignments import AccessFacts
 from cyberlab.db.audit import Actor
 from cyberlab.db.engine import Database
@@ -127,7 +127,8 @@ def test_times(lab: Lab, starts: timedelta | None, ends: timedelta | None, insid
     assert lab.facts(lab.bert).assigned is inside
     assert lab.facts(lab.carla).teaches is inside
     assert bool(lab.held(lab.bert)) is inside
-    assert bool(lab.database.call(assignments.taught, lab.carla, NOW)) is inside
+    (taught,) = lab.database.call(holdings.taught_by, lab.carla, NOW)
+    assert bool(taught.vms) is inside
 
 
 def test_times_are_instants_whatever_their_zone(lab: Lab) -> None:
@@ -145,7 +146,6 @@ def test_an_archived_class_gives_nothing(lab: Lab) -> None:
     assert lab.facts(lab.bert, vm=1).assigned
     assert lab.facts(lab.carla, vm=1) == NOTHING
     assert lab.held(lab.bert) == [("kali-08", True)]
-    assert lab.database.call(assignments.taught, lab.carla, NOW) == []
 
 
 def test_my_machines_are_one_row_each_by_name(lab: Lab) -> None:
@@ -157,18 +157,6 @@ def test_my_machines_are_one_row_each_by_name(lab: Lab) -> None:
     assert lab.held(lab.anna) == [("kali-07", False), ("kali-08", True), ("metasploit", False)]
     assert lab.held(lab.bert) == [("kali-07", False), ("kali-08", False)]
     assert lab.held(999) == []
-
-
-def test_what_a_teacher_sees(lab: Lab) -> None:
-    lab.assign(0, group=lab.netsec)
-    lab.assign(1, user=lab.bert)
-    lab.assign(2, user=lab.dora)
-    rows = lab.database.call(assignments.taught, lab.carla, NOW)
-    assert [(row.vm.name, row.user and row.user.username, row.group and row.group.name) for row in rows] == [
-        ("kali-07", None, "Network security"),
-        ("kali-08", "bert", None),
-    ]
-    assert lab.database.call(assignments.taught, lab.anna, NOW) == []
 
 
 def test_facts_of_many_are_those_of_each(lab: Lab) -> None:
@@ -248,9 +236,9 @@ def test_what_is_for_a_classs_sake_is_seen_by_that_classs_teachers_alone(lab: La
     assert lab.facts(lab.anna).assigned
     assert lab.facts(lab.carla) == AccessFacts(teaches=True)
     assert lab.facts(lab.dora) == NOTHING  # Anna studies there too, but this VM is not for it
-    seen = [row.via_group.name for row in lab.database.call(assignments.taught, lab.carla, NOW) if row.via_group]
-    assert seen == ["Network security"]
-    assert lab.database.call(assignments.taught, lab.dora, NOW) == []
+    seen = {who: lab.database.call(holdings.taught_by, who, NOW) for who in (lab.carla, lab.dora)}
+    assert [list(row.vms) for row in seen[lab.carla]] == [[lab.vms[0]]]
+    assert [list(row.vms) for row in seen[lab.dora]] == [[]]
 
 
 def test_what_is_for_a_classs_sake_ends_with_the_class(lab: Lab) -> None:
