@@ -2,7 +2,7 @@
 
 PY := .venv/bin/python
 
-.PHONY: help run test lint setup setup-dev check bench bench-pages clean
+.PHONY: help run test lint setup setup-dev check bench bench-pages screenshots clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -34,6 +34,9 @@ bench: setup-dev ## Measure the console gateway
 
 bench-pages: setup-dev ## Measure the pages with 10,000 users and 50,000 assignments
 	@exec env PYTHONPATH=. $(PY) bench/pages.py $(ARGS)
+
+screenshots: setup-dev ## Take the pictures of docs/pages.md (ARGS="--all --into DIR": every page in light, dark, phone, German)
+	@exec env PYTHONPATH=. $(PY) scripts/screenshots.py $(ARGS)
 
 clean: ## Remove what the set-up and the tests made; the demo's data in var/ stay
 	rm -rf .venv node_modules static/vendor .mypy_cache .ruff_cache .pytest_cache .hypothesis test-results

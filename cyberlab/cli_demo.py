@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from cyberlab import app, settings
 from cyberlab.auth import passwords
 from cyberlab.cli_common import CommandError
-from cyberlab.db import assignments, groups, users, vms
+from cyberlab.db import assignments, groups, holdings, users, vms
 from cyberlab.db.audit import Actor
 from cyberlab.db.engine import Database
 from cyberlab.db.errors import Conflict
@@ -34,7 +34,8 @@ _ACCOUNTS = (
 )
 _NODE = "cluster.json"  # in the state directory while a demo runs: where its cluster is, for `check --demo`
 _CLASS = "Network security"
-_STUDENTS, _CLASSES = (100, 101, 102, 300), 105  # VMIDs of the simulated cluster
+# VMIDs of the simulated cluster; the third has a snapshot to go back to.
+_STUDENTS, _CLASSES, _RESETTABLE, _SNAPSHOT = (100, 101, 102, 300), 105, 103, "lesson1"
 _ACTOR = Actor(None, "demo")
 
 
@@ -183,7 +184,7 @@ def _person(s: Session, name: str, role: Role, display_name: str, password: str,
 
 
 def _assign(s: Session, people: dict[str, User], machines: dict[int, Vm]) -> None:
-    """The student's own machines (three that run, one to switch on), and one for the class and its teacher."""
+    """The student's own machines (three that run, one to switch on, one to reset), and one for the whole class."""
     try:
         group = groups.create(s, _ACTOR, name=_CLASS)
     except Conflict:
@@ -193,6 +194,11 @@ def _assign(s: Session, people: dict[str, User], machines: dict[int, Vm]) -> Non
     for vmid in _STUDENTS:
         assignments.create(s, _ACTOR, vm_id=machines[vmid].id, user_id=people["student"].id, can_power=True)
     assignments.create(s, _ACTOR, vm_id=machines[_CLASSES].id, group_id=group.id)
+    assignments.create(
+        s, _ACTOR, vm_id=machines[_RESETTABLE].id, user_id=people["student"].id, via_group_id=group.id,
+        can_power=True, can_reset=True,
+    )  # fmt: skip
+    holdings.name_snapshot(s, _ACTOR, [machines[_RESETTABLE].id], _SNAPSHOT)
 
 
 def _announce(address: str, accounts: dict[str, str]) -> None:

@@ -106,6 +106,12 @@ async def test_german_fits_a_phone(open_page: OpenPage, world: World) -> None:
         "/admin/assignments",
         f"/admin/assignments/{world.assignment}",
         "/admin/assignments/new",
+        "/admin/classes",
+        "/admin/consoles",
+        "/admin/logins",
+        "/admin/audit",
+        "/admin/changes",
+        "/admin/health",
         "/nowhere",
     ]
     await world.database.run(users.set_preferences, world.users["admin"], language="de", time_zone="Europe/Berlin")
