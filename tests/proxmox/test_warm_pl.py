@@ -215,6 +215,23 @@ async def test_it_ends_when_nothing_is_asked(modules: Path) -> None:
         assert await perl.ended() == 0
 
 
+@pytest.mark.gen_test(timeout=20)
+async def test_an_upgrade_of_the_node_ends_it(modules: Path) -> None:
+    async with _perl(modules) as perl:
+        await perl.answer()
+        perl.ask(b"1", b"get", b"/sleep", seconds=b"2")
+        while not perl.children():
+            await asyncio.sleep(0.01)
+        os.utime(modules / "PVE" / "API2.pm", (1, 1))
+        how = b"done"
+        while how == b"done":  # it looks once a second
+            perl.ask(b"2", b"get", b"/quiet")
+            number, how, *_ = await perl.answer()
+        assert (number, how) == (b"2", b"refused")
+        assert (await perl.answer())[:2] == [b"1", b"late"], "what it has begun it ends"
+        assert await perl.ended() == 0
+
+
 @pytest.mark.parametrize("module", ["API2", "CLI/pvesh"])
 @pytest.mark.gen_test(timeout=20)
 async def test_a_node_without_the_modules(modules: Path, module: str) -> None:
