@@ -19,6 +19,7 @@ from cyberlab.proxmox.warm import WarmPvesh
 from cyberlab.settings import ClusterSettings
 from cyberlab.simulator.node import SimulatedCluster
 from cyberlab.simulator.options import Options
+from tests.leaks import runs
 from tests.proxmox.conftest import MakePool
 from tests.proxmox.oddities import write_programs
 from tests.simulator.transcripts import observed, replay
@@ -288,7 +289,7 @@ async def test_lost_connections(odd: Sshd, make_warm: MakeWarm) -> None:
         await _get(pvesh, "get", "/quiet")
         await asyncio.sleep(0.05)
     assert (await _get(pvesh, "get", "/pid")).stdout != first
-    while Path(f"/proc/{first.strip()}").exists():
+    while runs(int(first)):
         await asyncio.sleep(0.01)
 
 
@@ -311,7 +312,7 @@ async def test_recycled_by_count_and_by_age(
         now = (await _get(pvesh, "get", "/pid")).stdout
         assert now != first
         assert pvesh.workers == 1
-        while Path(f"/proc/{first.strip()}").exists():
+        while runs(int(first)):
             await asyncio.sleep(0.01)
         first = now
 

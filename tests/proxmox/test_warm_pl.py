@@ -14,6 +14,7 @@ import pytest
 
 from cyberlab.proxmox.netstrings import Netstrings, pack, unpack
 from cyberlab.proxmox.warm import SOURCE, warm_command
+from tests.leaks import runs
 from tests.proxmox.oddities import write_modules
 
 DEADLINE = 10.0
@@ -194,7 +195,7 @@ async def test_children_end_with_its_stdin(modules: Path) -> None:
         assert perl.process.stdin is not None
         perl.process.stdin.close()
         assert await perl.ended() == 0
-        while any(Path(f"/proc/{child}").exists() for child in children):
+        while any(runs(child) for child in children):
             await asyncio.sleep(0.01)
 
 
