@@ -53,6 +53,7 @@ class NodeHealth:
     waiting: int
     warm: int = 0
     cold: str = ""
+    connections: int = 0  # over SSH
 
 
 class Node:
@@ -164,7 +165,7 @@ class Nodes:
         return [
             NodeHealth(
                 node.name, node.settings.host, node.trouble, node.admission.working, node.admission.waiting,
-                node.warm.workers, node.warm.cold,
+                node.warm.workers, node.warm.cold, node.ssh.connections,
             )
             for node in self.all
         ]  # fmt: skip

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import cyberlab
 from cyberlab.auth.access import Action
 from cyberlab.auth.base import Finding
-from cyberlab.blocking import Load, PoolBusy
+from cyberlab.blocking import PoolBusy
 from cyberlab.db import audit
 from cyberlab.db.facts import facts
 from cyberlab.db.models import AuditEvent
@@ -23,6 +23,7 @@ from cyberlab.handlers.base import requires
 from cyberlab.phrases import Phrase
 from cyberlab.problems import PVESH_TIMEOUT, Problem
 from cyberlab.proxmox.cluster import Cluster
+from cyberlab.proxmox.nodes import NodeHealth
 
 T = TypeVar("T")
 PATIENCE = 8.0  # seconds that a cluster or a directory may take
@@ -41,8 +42,7 @@ class ClusterHealth:
     machines: int = 0
     age: float | None = None  # seconds, of the newest inventory
     problem: Problem | None = None
-    connections: int = 0
-    load: Load | None = None
+    ways: list[NodeHealth] = field(default_factory=list)  # to each node
 
     @property
     def away(self) -> list[str]:
@@ -81,7 +81,7 @@ async def _cluster(cluster: Cluster) -> ClusterHealth:
     if (inventory := cluster.last_inventory) is not None:
         found.machines = len(inventory.resources)
         found.age = (datetime.now(UTC) - inventory.as_of).total_seconds()
-    found.connections, found.load = cluster.ssh.connections, cluster.ssh.load
+    found.ways = cluster.health()
     return found
 
 

@@ -27,7 +27,7 @@ async def test_clusters(client: Client, world: World) -> None:
     await world.cluster.resources(10.0)
     world.cluster.online["pve2"] = "offline"
     page = text(await client.ask("/admin/health/clusters", "admin"))
-    for words in ("9.2.1", "one node is away", "1 of 2 online", "away: pve2", "2 connections", "1 of 16 busy"):
+    for words in ("9.2.1", "one node is away", "1 of 2 online", "away: pve2", "one call at work", "2 SSH connections"):
         assert words in page, words
 
 
