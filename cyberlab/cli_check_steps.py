@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 import time
@@ -20,6 +21,7 @@ from cyberlab.handlers.vm_source import VmSource, has_terminal
 from cyberlab.problems import Problem
 from cyberlab.proxmox.answers import Resource
 from cyberlab.proxmox.cluster import Cluster, ConsoleTicket, Inventory
+from cyberlab.proxmox.minting import TICKET_USER
 
 _SSH_SECONDS = 8.0
 _SPARE = 10.0  # seconds that a step has beyond the deadlines of the calls in it
@@ -49,10 +51,27 @@ class Walk:
 
 
 async def _ssh(walk: Walk) -> list[str]:
-    settings = walk.cluster.settings
-    result = await walk.cluster.ssh.run("hostname", timeout=_SSH_SECONDS, idempotent=True)
-    walk.here = result.stdout.strip().partition(".")[0]  # a node's name in Proxmox is its host's
-    return [f"{settings.ssh_user}@{settings.ssh_host}:{settings.ssh_port}; host key known, our key accepted"]
+    if not walk.cluster.settings.needs_ssh:
+        return ["not needed: this cluster is asked over HTTPS alone"]
+    doors = walk.cluster.doors()
+    answers = await asyncio.gather(
+        *(ssh.run("hostname", timeout=_SSH_SECONDS, idempotent=True) for _, ssh in doors), return_exceptions=True
+    )
+    said, lost = [], []
+    for (settings, _), answer in zip(doors, answers, strict=True):
+        where = f"{settings.ssh_user}@{settings.ssh_host}:{settings.ssh_port}"
+        if isinstance(answer, Problem):
+            lost.append(answer)
+            walk.warnings.append(f"{where}: {answer.advice.title} ({answer}); the other nodes stand in for it")
+        elif isinstance(answer, BaseException):
+            raise answer
+        else:
+            walk.here = walk.here or answer.stdout.strip().partition(".")[0]  # a node's name is its host's
+            said.append(f"{where}; host key known, our key accepted")
+    if not said:
+        walk.warnings.clear()
+        raise lost[0]
+    return said
 
 
 async def _pvesh(walk: Walk) -> list[str]:
@@ -60,7 +79,8 @@ async def _pvesh(walk: Walk) -> list[str]:
     health = walk.cluster.health()[0]
     if health.cold:
         walk.warnings.append(f"not kept loaded on the node, so each call costs it 0.6 CPU-seconds: {health.cold}")
-    return [f"Proxmox VE {version}" + ("; kept loaded on the node" if health.warm else "")]
+    how = "; asked over HTTPS" if walk.cluster.settings.source == "https" else ""
+    return [f"Proxmox VE {version}" + ("; kept loaded on the node" if health.warm else how)]
 
 
 async def _inventory(walk: Walk) -> list[str]:
@@ -82,9 +102,12 @@ async def _inventory(walk: Walk) -> list[str]:
 async def _cookie(walk: Walk) -> list[str]:
     settings = walk.cluster.settings
     walk.cookie = await walk.cluster.auth_cookie()
+    if settings.by_token:
+        return [f"none: the API token {settings.token_name} takes its place"]
     if settings.password.get_secret_value():
         return [f"{settings.user} signed in with PROXMOX_PASSWORD"]
-    return ["made over SSH for root@pam"]
+    user = settings.user if settings.source == "https" else settings.console_user or TICKET_USER
+    return [f"made over SSH for {user}"]
 
 
 async def _vm(walk: Walk) -> list[str]:
@@ -128,11 +151,18 @@ async def _ticket(walk: Walk) -> list[str]:
             "compare both with `timedatectl`"
         )
     if walk.terminal:
-        return [f"for a terminal; pvesh ran on {ticket.node_host} and opened port {ticket.port}"]
+        return [f"for a terminal; {_opened(walk)}"]
     # Before the hardening, the VNC password was the beginning of the ticket.
     old = ticket.ticket.startswith("PVEVNC:") and ticket.password == ticket.ticket[: len(ticket.password)]
     form = "old format, from before April 2026" if old else "new format"
-    return [f"{form}; pvesh ran on {ticket.node_host} and opened port {ticket.port}"]
+    return [f"{form}; {_opened(walk)}"]
+
+
+def _opened(walk: Walk) -> str:
+    ticket = walk.ticket
+    if walk.cluster.settings.source == "https":
+        return f"asked over HTTPS, {ticket.node_host} opened port {ticket.port}"
+    return f"pvesh ran on {ticket.node_host} and opened port {ticket.port}"
 
 
 def _skew(ticket: str, before: int, after: float) -> int:
@@ -147,7 +177,7 @@ async def _tls(walk: Walk) -> list[str]:
     walk.link = await connect(walk.target)
     walk.closing.callback(walk.link.abort)
     certificate = walk.link.transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
-    said, warnings = described(certificate, walk.ticket, walk.cluster.settings)
+    said, warnings = described(certificate, walk.ticket, walk.cluster.settings_behind(walk.ticket))
     walk.warnings += warnings
     return said
 

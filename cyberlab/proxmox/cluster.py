@@ -26,6 +26,7 @@ from cyberlab.proxmox.inventory import Inventory, InventoryCache
 from cyberlab.proxmox.nodes import Node, NodeHealth, Nodes
 from cyberlab.proxmox.passes import Pass
 from cyberlab.proxmox.routed import Routed
+from cyberlab.proxmox.ssh import SshPool
 from cyberlab.proxmox.tasks import Tasks
 from cyberlab.proxmox.tls import Trust
 from cyberlab.proxmox.trouble import meaning
@@ -62,10 +63,18 @@ class Cluster:
         self._access = ClusterAccess(settings)
         self._nodes = Nodes([Node(node.name, node.settings, self._access) for node in settings.nodes])
         self._access.nodes = self._nodes
-        self.ssh = self._nodes.all[0].ssh  # of the first node, for `check`
+        self.ssh = self._nodes.all[0].ssh  # of the first node
         self.api = Routed(settings, self._nodes)
         self._tasks = Tasks(self.api)
         self._inventory = InventoryCache(self.api.resources)
+
+    def doors(self) -> list[tuple[ClusterSettings, SshPool]]:
+        """The SSH connections of each node, with that node's settings, for whoever looks at them one by one."""
+        return [(node.settings, node.ssh) for node in self._nodes.all]
+
+    def settings_behind(self, ticket: ConsoleTicket) -> ClusterSettings:
+        """The settings of the node on which a ticket's port is open."""
+        return self._nodes.at(ticket.host).settings
 
     def health(self) -> list[NodeHealth]:
         """How each node that may be asked is: in reach or not, calls in work and in line."""

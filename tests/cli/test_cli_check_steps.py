@@ -293,3 +293,40 @@ async def test_no_connection_stays(run: Check, node: SimulatedCluster) -> None:
     assert (await run()).status == 0
     while node.api.connections or node.consoles.listening:
         await asyncio.sleep(0.01)
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_over_https_alone(run: Check, node: SimulatedCluster) -> None:
+    await node.booted()
+    node.state.tokens["root@pam!lab"] = "tokens-secret"
+    result = await run(
+        PROXMOX_SOURCE="https", PROXMOX_TOKEN_NAME="root@pam!lab", PROXMOX_TOKEN_VALUE="tokens-secret",
+        PROXMOX_TLS_CA_FILE=str(node.folder / "pve-root-ca.pem"), PROXMOX_SSH_HOST="", PROXMOX_SSH_KEY_PATH="",
+        PROXMOX_SSH_KNOWN_HOSTS="",
+    )  # fmt: skip
+    assert result.failed() == []
+    assert result.said["SSH"].startswith("not needed")
+    assert "the API token root@pam!lab" in result.said["auth cookie"]
+    assert "asked over HTTPS, pve1 opened port 59" in result.said["ticket"]
+    assert "tokens-secret" not in str(result)
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_two_clusters_and_a_node_that_is_away(
+    run: Check, node: SimulatedCluster, stranger: SimulatedCluster, tmp_path: Path
+) -> None:
+    """Each is walked through; what one node of several lacks is a warning."""
+    await node.booted()
+    await stranger.booted()
+    stranger.state.name = "other"
+    away = '\n[[cluster.node]]\nname = "pve2"\nhost = "https://127.0.0.1:1"\nssh_host = "127.0.0.9"\n'
+    (tmp_path / "clusters.toml").write_text(stranger.environment_toml() + node.environment_toml() + away)
+    result = await run(
+        CLUSTERS_CONFIG=str(tmp_path / "clusters.toml"),
+        **dict.fromkeys(node.environment(), ""),
+    )  # fmt: skip
+    assert result.failed() == []
+    assert result.closing.startswith("All 24 steps held")
+    said = " ".join(result.said["SSH"].split())  # of the second cluster
+    assert "warning: root@127.0.0.9" in said
+    assert "the other nodes stand in for it" in said
