@@ -287,7 +287,7 @@ async def test_a_teachers_class(lab: Semester) -> None:
         await connected(ada)
         row = tom.get_by_role("row", name="lab-01")
         await expect(row).to_contain_text("Ada Lovelace")
-        await expect(row.locator("[data-here]")).to_have_text("Ada Lovelace")
+        await expect(row.locator("[data-here]")).to_have_text("Ada Lovelace", timeout=15_000)
         await row.get_by_role("link", name="Watch lab-01").click()
         await connected(tom)
         await expect(tom.get_by_text("view only")).to_be_visible()
