@@ -2,7 +2,7 @@
 
 PY := .venv/bin/python
 
-.PHONY: help run test lint setup setup-dev check bench bench-pages screenshots clean
+.PHONY: help run test lint setup setup-dev check bench bench-pages bench-nine screenshots clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -34,6 +34,9 @@ bench: setup-dev ## Measure the console gateway
 
 bench-pages: setup-dev ## Measure the pages with 10,000 users and 50,000 assignments
 	@exec env PYTHONPATH=. $(PY) bench/pages.py $(ARGS)
+
+bench-nine: setup-dev ## Measure a class that opens its consoles at nine o'clock, on simulated nodes with real costs
+	@exec env PYTHONPATH=. $(PY) bench/nine.py $(ARGS)
 
 screenshots: setup-dev ## Take the pictures of docs/pages.md (ARGS="--all --into DIR": every page in light, dark, phone, German)
 	@exec env PYTHONPATH=. $(PY) scripts/screenshots.py $(ARGS)

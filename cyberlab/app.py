@@ -184,6 +184,7 @@ class Server:
         # Joining threads blocks: nothing else runs on this loop any more.
         for cluster in self.clusters.values():
             cluster.close()
+        self.portal.uploads.close()
         self.auth_pool.close()
         self.backends.close()
         self.database.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,10 @@ from tornado.httpclient import AsyncHTTPClient
 
 from cyberlab import app
 from cyberlab.console.registry import ConsoleRequest
-from cyberlab.db import consoles, users, vms
+from cyberlab.db import audit, consoles, users, vms
 from cyberlab.db.audit import Actor
 from cyberlab.db.engine import Database
-from cyberlab.db.models import Role, VmKind
+from cyberlab.db.models import AuditEvent, Role, VmKind, utcnow
 from cyberlab.settings import ClusterSettings, Configuration, Settings
 
 TEST = Actor(None, "test")
@@ -76,3 +77,18 @@ async def test_a_crash_leaves_no_console_open_in_the_log(configuration: Configur
     with database.transaction() as s:
         assert [(known.id, known.end_reason) for known in consoles.page(s).rows] == [(row, "abandoned")]
     database.close()
+
+
+@pytest.mark.parametrize(("days", "kept"), [(30, ["new"]), (0, ["new", "old"])])
+@pytest.mark.gen_test
+async def test_what_was_done_is_kept_as_long_as_is_set(
+    configuration: Configuration, days: int, kept: list[str]
+) -> None:
+    settings = configuration.portal.model_copy(update={"audit_keep_days": days})
+    server = app.Server(Configuration(settings, configuration.clusters))
+    with server.database.transaction() as s:
+        s.add(AuditEvent(at=utcnow() - timedelta(days=31), actor="ada", action="old"))
+        s.add(AuditEvent(at=utcnow() - timedelta(days=29), actor="ada", action="new"))
+    await server._purge_history()
+    assert [row.action for row in (await server.database.run(audit.page)).rows] == kept
+    await server.stop()

@@ -186,6 +186,7 @@ class World:
 
     def close(self) -> None:
         """End the threads."""
+        self.portal.uploads.close()
         self.backends.close()
         self.auth_pool.close()
         self.database.close()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import BindParameter, ColumnElement, Select, and_, bindparam, or_, select
+from sqlalchemy import BindParameter, ColumnElement, Select, and_, bindparam, func, or_, select
 from sqlalchemy.orm import Session, aliased, contains_eager, joinedload
 
 from cyberlab.db import audit
@@ -148,6 +148,13 @@ def find(s: Session, *, vm_id: int, user_id: int | None = None, group_id: int | 
             Assignment.group_id == group_id if group_id is not None else Assignment.group_id.is_(None),
         )
     )
+
+
+@reads
+def held_by(s: Session, user_ids: Collection[int]) -> dict[int, int]:
+    """How many machines were given to each of those users themselves, at whatever time."""
+    counted = select(Assignment.user_id, func.count()).where(Assignment.user_id.in_(user_ids))
+    return {user_id or 0: number for user_id, number in s.execute(counted.group_by(Assignment.user_id))}
 
 
 @reads

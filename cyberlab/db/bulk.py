@@ -101,6 +101,13 @@ def undo(s: Session, actor: Actor, change_id: int, kinds: Mapping[str, Undo]) ->
     return done
 
 
+def check_size(number: int) -> None:
+    """Raise Conflict for more rows than one change may concern."""
+    if number > AT_MOST:
+        words = Phrase("at most %(most)d rows can be changed at a time; these are %(many)d", most=AT_MOST, many=number)
+        raise Conflict("selection", words)
+
+
 def chunks(values: Iterable[T]) -> Iterator[list[T]]:
     """The values, as many at a time as one statement may have parameters."""
     rest = iter(values)

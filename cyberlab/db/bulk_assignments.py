@@ -178,21 +178,11 @@ def _kept(row: Row) -> list[Any]:
 def _selected(s: Session, selection: Selection, now: datetime) -> list[Row]:
     if not isinstance(selection, Filter):
         ids = {number for number in selection if 0 < number <= MAX_ID}
-        _check_size(len(ids))
+        bulk.check_size(len(ids))
         return bulk_rows.rows(s, ids)
     matching = selection.apply(select(Assignment), now).with_only_columns(Assignment.id)
-    _check_size(s.scalar(select(func.count()).select_from(matching.subquery())) or 0)
+    bulk.check_size(s.scalar(select(func.count()).select_from(matching.subquery())) or 0)
     return bulk_rows.rows(s, list(s.scalars(matching)))
-
-
-def _check_size(number: int) -> None:
-    if number > bulk.AT_MOST:
-        raise Conflict(
-            "selection",
-            Phrase(
-                "at most %(most)d rows can be changed at a time; these are %(many)d", most=bulk.AT_MOST, many=number
-            ),
-        )
 
 
 def _text(moment: datetime | None) -> str | None:

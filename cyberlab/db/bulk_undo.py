@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from cyberlab.db import audit, bulk, bulk_rows
+from cyberlab.db import audit, bulk, bulk_rows, bulk_users
 from cyberlab.db.audit import Actor
 from cyberlab.db.bulk_rows import Row
 from cyberlab.db.models import Assignment, Group, User, Vm
@@ -109,4 +109,9 @@ def _there(s: Session, model: type[Vm] | type[User] | type[Group], ids: Iterable
     return found
 
 
-UNDO: dict[str, bulk.Undo] = {"made": _back_made, "changed": _back_changed, "removed": _back_removed}
+UNDO: dict[str, bulk.Undo] = {
+    "made": _back_made,
+    "changed": _back_changed,
+    "removed": _back_removed,
+    "disabled": bulk_users.take_back,
+}

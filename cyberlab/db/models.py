@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -71,6 +72,7 @@ __all__ = [
     "Vm",
     "VmKind",
     "WebauthnCredential",
+    "search_text",
     "utcnow",
 ]
 
@@ -312,9 +314,15 @@ _SEARCHED: dict[type[Base], tuple[str, ...]] = {
 }
 
 
+def search_text(model: type[Base], values: Mapping[str, object]) -> str:
+    """What a search looks at in a row with those values (for statements that write many, past the events below)."""
+    fields = (values.get(field) for field in _SEARCHED[model])
+    return fold(" ".join(str(field) for field in fields if field is not None))
+
+
 def _set_search_text(mapper: Mapper[Any], connection: Connection, row: Any) -> None:
-    fields = (getattr(row, field) for field in _SEARCHED[mapper.class_])
-    row.search_text = fold(" ".join(str(field) for field in fields if field is not None))
+    model = mapper.class_
+    row.search_text = search_text(model, {field: getattr(row, field) for field in _SEARCHED[model]})
 
 
 for _class in _SEARCHED:

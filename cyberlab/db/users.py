@@ -13,10 +13,11 @@ from cyberlab.db import audit, devices
 from cyberlab.db.audit import Actor
 from cyberlab.db.errors import Conflict, NotFound
 from cyberlab.db.models import LoginSession, Role, User
-from cyberlab.db.page import Page, matching, paged
+from cyberlab.db.page import Page, paged
 from cyberlab.db.read_only import reads
 from cyberlab.db.rows import add, edit, fetch
 from cyberlab.db.text import clean, normalise_username
+from cyberlab.db.user_filter import UserFilter
 from cyberlab.phrases import Phrase
 
 LOCAL = "local"
@@ -49,12 +50,27 @@ def backends_of(s: Session, username: str) -> set[str]:
 
 
 @reads
-def page(s: Session, *, search: str = "", role: Role | None = None, offset: int = 0, limit: int = 50) -> Page[User]:
-    """Users by name; every word of ``search`` is in the user name, display name or mail address."""
-    rows = select(User).where(matching(User.search_text, search))
-    if role is not None:
-        rows = rows.where(User.role == role)
+def page(
+    s: Session,
+    *,
+    search: str = "",
+    role: Role | None = None,
+    only: UserFilter | None = None,
+    offset: int = 0,
+    limit: int = 50,
+) -> Page[User]:
+    """Users by name; every word of ``search`` is in the user name, display name or mail address.
+
+    ``only``: instead of ``search`` and ``role``, the whole filter.
+    """
+    rows = (only or UserFilter(search, role)).apply(select(User))
     return paged(s, rows, (User.username, User.id), offset, limit)
+
+
+@reads
+def backends(s: Session) -> list[str]:
+    """The names of the backends that users are of."""
+    return sorted(s.scalars(select(User.backend).distinct()))
 
 
 @reads
@@ -158,6 +174,7 @@ def replace_hash(s: Session, user_id: int, old: str, new: str) -> None:
 def set_active(s: Session, actor: Actor, user_id: int, active: bool) -> None:
     """Enable or disable; disabling ends all login sessions. Raise NotFound, or Conflict for the last active admin."""
     user = _locked(s, user_id) if active else _locked_with_an_admin_left(s, user_id, "active")
+    edit(s, user, None)
     if not active:
         _revoke_logins(s, user.id)
     user.active = active

@@ -45,8 +45,11 @@ class Size(UIModule):
         value, units = float(count), ["B", "kB", "MB", "GB", "TB"]
         while value >= 999.5 and len(units) > 1:
             value, units = value / 1000, units[1:]
-        digits = f"{value:.1f}" if value < 9.95 and units[0] != "B" else f"{value:.0f}"
-        return f"{digits.replace('.', self.handler.translate('.'))}\u00a0{units[0]}"
+        if units[0] == "B" or value >= 9.95:
+            return f"{value:.0f}\u00a0{units[0]}"
+        whole, tenth = divmod(round(value * 10), 10)
+        number = self.handler.translate("%(whole)d.%(tenth)d", whole=whole, tenth=tenth)
+        return f"{number}\u00a0{units[0]}"
 
 
 class Duration(UIModule):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from cyberlab.auth import passwords, strength
 from cyberlab.auth.access import Action
-from cyberlab.db import factors, throttle, users
+from cyberlab.db import assignments, factors, members, throttle, users
+from cyberlab.db.assignment_filter import Filter
 from cyberlab.db.errors import Conflict, NotFound
 from cyberlab.db.models import Role, User
+from cyberlab.db.user_filter import UserFilter
 from cyberlab.handlers.admin import ROWS, AdminHandler
+from cyberlab.handlers.admin_edit import EditHandler
 from cyberlab.handlers.base import requires
 from cyberlab.handlers.common import ROLES
 from cyberlab.handlers.forms import Form
@@ -18,6 +22,7 @@ from cyberlab.problems import DEACTIVATED, SIGNED_OUT
 
 LIST = "/admin/users"
 OPTIONS = tuple((role.value, ROLES[role]) for role in Role)
+SHOWN = 20  # of what somebody holds, on their page
 HASH_TIMEOUT = 20.0  # seconds: the auth pool may be busy with a lesson's sign-ins
 
 
@@ -64,18 +69,43 @@ class UserHandler(AdminHandler):
         return await self.portal.auth_pool.run(HASH_TIMEOUT, passwords.hash_password, password, cost)
 
 
+class FilteredUsersHandler(AdminHandler):
+    """A page about those users that the address means."""
+
+    @property
+    def only(self) -> UserFilter:
+        """What the address says; nonsense is left out."""
+        role, active = self.get_query_argument("role", ""), self.get_query_argument("active", "")
+        group = self.get_query_argument("class", "")
+        return UserFilter(
+            search=self.search,
+            role=Role(role) if role in set(Role) else None,
+            backend=self.get_query_argument("backend", "")[:64] or None,
+            active=active == "1" if active in ("0", "1") else None,
+            group_id=int(group) if re.fullmatch(r"[0-9]{1,18}", group) else None,
+        )
+
+
 @requires(Action.ADMINISTER)
-class UsersHandler(AdminHandler):
+class UsersHandler(FilteredUsersHandler):
     """The list."""
 
     async def get(self) -> None:
-        """Search by name or mail address, and by role."""
-        chosen = self.get_query_argument("role", "")
-        role = Role(chosen) if chosen in set(Role) else None
-        page = await self.portal.database.run(users.page, search=self.search, role=role, offset=self.offset, limit=ROWS)
+        """Search by name or mail address, and by what else the address says."""
+        run, only = self.portal.database.run, self.only
+        page = await run(users.page, only=only, offset=self.offset, limit=ROWS)
         if self.beyond(page):
             return self.redirect(LIST)
-        self.render("admin/users.html", page=page, q=self.search, role=chosen, roles=OPTIONS)
+        self.render(
+            "admin/users.html",
+            page=page,
+            only=only,
+            filtered=only != UserFilter(),
+            held=await run(assignments.held_by, [user.id for user in page.rows]),
+            roles=OPTIONS,
+            backends=await run(users.backends),
+            classes=await self.class_options(only.group_id),
+        )
 
 
 @requires(Action.ADMINISTER)
@@ -109,43 +139,48 @@ class NewUserHandler(UserHandler):
 
     def _show(self, form: Form) -> None:
         self.set_status(422 if form.errors else 200)
-        self.render("admin/user.html", form=form, user=None, roles=OPTIONS, held=frozenset())
+        self.render("admin/user.html", form=form, user=None, roles=OPTIONS, held=frozenset(), given=None)
 
 
 @requires(Action.ADMINISTER)
-class EditUserHandler(UserHandler):
-    """Changing name, address and role."""
+class EditUserHandler(UserHandler, EditHandler[User, UserInput]):
+    """Changing name, address and role; and all that is known of somebody."""
 
-    async def get(self, user_id: str) -> None:
-        """Show the form."""
-        user = await self.found(user_id)
-        values = {"display_name": user.display_name, "email": user.email or "", "role": user.role.value}
-        await self._show(Form(values), user)
+    def shown(self, row: User) -> dict[str, str]:
+        """Name, address and role."""
+        return {"display_name": row.display_name, "email": row.email or "", "role": row.role.value}
 
-    async def post(self, user_id: str) -> None:
-        """Change the user, or show the form again with what is wrong."""
-        form = Form.sent(self)
-        given = user_input(form)
-        user = await self.found(user_id)
-        if not form.errors:
-            try:
-                await self.portal.database.run(
-                    users.update,
-                    self.actor,
-                    user.id,
-                    display_name=given.display_name,
-                    email=given.email,
-                    role=given.role,
-                )
-                return self.done(LIST, Phrase("User %(name)s was saved.", name=user.username))
-            except Conflict as conflict:
-                form.conflict(conflict)
-        await self._show(form, user)
+    def read(self, form: Form, row: User) -> UserInput:
+        """The same."""
+        return user_input(form)
 
-    async def _show(self, form: Form, user: User) -> None:
-        held = await self.portal.database.run(factors.enrolled, user.id)
-        self.set_status(422 if form.errors else 200)
-        self.render("admin/user.html", form=form, user=user, roles=OPTIONS, held=held)
+    async def save(self, row: User, given: UserInput, version: int) -> None:
+        """Change the user."""
+        await self.portal.database.run(
+            users.update,
+            self.actor,
+            row.id,
+            display_name=given.display_name,
+            email=given.email,
+            role=given.role,
+            version=version,
+        )
+        self.done(LIST, Phrase("User %(name)s was saved.", name=row.username))
+
+    async def show(self, form: Form, row: User) -> None:
+        """The page."""
+        run = self.portal.database.run
+        only = Filter(user_id=row.id)
+        self.render(
+            "admin/user.html",
+            form=form,
+            user=row,
+            roles=OPTIONS,
+            held=await run(factors.enrolled, row.id),
+            given=await run(assignments.page, only=only, limit=SHOWN),
+            classes=await run(members.classes_of, row.id),
+            open=sum(console.request.user_id == row.id for console in self.portal.registry),
+        )
 
 
 @requires(Action.ADMINISTER)

@@ -18,6 +18,7 @@ from cyberlab.handlers.address import Network, networks
 from cyberlab.handlers.assets import Assets
 from cyberlab.handlers.operations import Operations
 from cyberlab.handlers.snapshots import SnapshotLists
+from cyberlab.handlers.uploads import Uploads
 from cyberlab.proxmox.cluster import Cluster
 from cyberlab.settings import ROOT, Settings
 
@@ -39,6 +40,7 @@ class Portal:
     gateway: Any = None
     backends: Backends = field(default_factory=Backends)
     assets: Assets = field(default_factory=lambda: Assets(ROOT / "static"))
+    uploads: Uploads = field(default_factory=Uploads)
     proxies: tuple[Network, ...] = field(init=False)
     factors: Factors = field(init=False)
     passkeys: Passkeys = field(init=False)

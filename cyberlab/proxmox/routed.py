@@ -19,6 +19,10 @@ from cyberlab.settings import ClusterSettings
 _STATES_SECONDS = 3.0
 
 
+class _LostOnTheWay(Exception):
+    """The machine's own node could be reached when it was chosen, and no longer when it was asked."""
+
+
 class Routed(Api):
     """Calls of one cluster's API on whichever of its nodes can be reached."""
 
@@ -50,8 +54,12 @@ class Routed(Api):
         self, node: str, vmid: int, ask: Callable[[Api], Awaitable[ConsoleTicket]], caller: Caller
     ) -> ConsoleTicket:
         await self._refuse_the_dead(node)
+        own = self._nodes.named(node)
+        lost = own is not None and own.trouble is not None
 
         async def work(host: Node) -> ConsoleTicket:
+            if own is not None and host is not own and not lost:
+                raise _LostOnTheWay
             ticket = replace(await ask(host.api), host=host.settings.host)
             host.name = host.name or ticket.node_host
             if self._user:
@@ -61,10 +69,16 @@ class Routed(Api):
                 ticket = replace(ticket, signed=signed)
             return ticket
 
-        return await self._nodes.run(node, work, caller=caller, patience=RECOVERY_SECONDS)
+        try:
+            return await self._nodes.run(node, work, caller=caller, patience=RECOVERY_SECONDS)
+        except _LostOnTheWay:
+            # Asked here and not in there: whoever has a place at a node must not wait for another one.
+            await self._refuse_the_dead(node)
+            lost = True
+            return await self._nodes.run(node, work, caller=caller, patience=RECOVERY_SECONDS)
 
     async def _refuse_the_dead(self, name: str) -> None:
-        """Not to ask another node for a console on one that is down: that would hang until a deadline."""
+        """Raise Problem for a node that is down: another one would give a ticket, behind which nothing ever answers."""
         node = self._nodes.named(name)
         if len(self._nodes.all) == 1 or node is None or node.trouble is None:
             return

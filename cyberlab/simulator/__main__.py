@@ -58,6 +58,8 @@ async def _run(args: argparse.Namespace) -> None:
         sys.exit(f"the simulated Proxmox node did not start: {trouble}")
     try:
         loop.add_signal_handler(signal.SIGUSR1, _tell, cluster)
+        restarts: set[asyncio.Task[None]] = set()
+        loop.add_signal_handler(signal.SIGUSR2, _restart, cluster, restarts)
         ready = {"environment": cluster.environment(), "vms": cluster.vms(), "qemu": cluster.qemu}
         ready["clusters_toml"] = cluster.environment_toml()
         sys.stdout.write(json.dumps(ready) + "\n")
@@ -70,9 +72,18 @@ async def _run(args: argparse.Namespace) -> None:
 
 
 def _tell(cluster: SimulatedCluster) -> None:
-    """A line of JSON: what the nodes' processors have done. At SIGUSR1."""
-    sys.stdout.write(json.dumps({"cpu": cluster.cpu_used()}) + "\n")
+    """A line of JSON: what the nodes' processors have done, and who is connected by SSH. At SIGUSR1."""
+    ssh = {name: member.sshd.connections for name, member in cluster.members.items()}
+    sys.stdout.write(json.dumps({"cpu": cluster.cpu_used(), "ssh": ssh}) + "\n")
     sys.stdout.flush()
+
+
+def _restart(cluster: SimulatedCluster, restarts: set[asyncio.Task[None]]) -> None:
+    """Every node's sshd. At SIGUSR2."""
+    for member in cluster.members.values():
+        task = asyncio.create_task(member.sshd.restart())
+        restarts.add(task)
+        task.add_done_callback(restarts.discard)
 
 
 def _until_end(stop: asyncio.Event) -> None:

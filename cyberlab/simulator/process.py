@@ -76,4 +76,5 @@ def _end(channel: paramiko.Channel, code: int | None, complaint: bytes) -> None:
         if code is not None and code >= 0:  # otherwise a signal ended it
             channel.send_exit_status(code)
         channel.shutdown_write()
-    channel.close()
+    with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+        channel.close()

@@ -42,7 +42,7 @@ class Runner(Protocol):
 
 
 class _Transport(paramiko.Transport):
-    """Tells the server of two things that paramiko keeps to itself: a request was answered, a channel was closed."""
+    """Keeps the channels, and tells what paramiko keeps to itself: a request was answered, a channel was closed."""
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
@@ -50,6 +50,18 @@ class _Transport(paramiko.Transport):
         self._channel_handler_table[common.MSG_CHANNEL_REQUEST] = self._request
         self._channel_handler_table[common.MSG_CHANNEL_CLOSE] = self._close
         self.set_log_channel(LOG)
+        self._open: set[paramiko.Channel] = set()
+
+    def run(self) -> None:
+        """Until the connection ends; a handshake that was broken off would leave its timer, a thread too."""
+        try:
+            super().run()
+        finally:
+            self.packetizer.complete_handshake()
+
+    def _queue_incoming_channel(self, channel: paramiko.Channel) -> None:
+        """Not into a queue that somebody would have to empty; but a channel that nothing refers to closes itself."""
+        self._open.add(channel)
 
     def _request(self, channel: paramiko.Channel, message: paramiko.Message) -> None:
         """Start a command only when the request for it was answered: no close may overtake the answer."""
@@ -60,6 +72,7 @@ class _Transport(paramiko.Transport):
 
     def _close(self, channel: paramiko.Channel, message: paramiko.Message) -> None:
         paramiko.Channel._handle_close(channel, message)  # type: ignore[attr-defined]
+        self._open.discard(channel)
         server = self.server_object
         assert isinstance(server, _Connection)
         server.closed(channel)
@@ -220,7 +233,6 @@ class Sshd:
         lasting = self._lasting(command)
         try:
             if lasting is not None:
-                transport.accept(0.001)
                 await serve_process(lasting, channel)
                 return
             outcome = await self._shell(command, gone)
@@ -256,7 +268,6 @@ def _refused_early(limits: tuple[int, int, int], waiting: int) -> bool:
 
 def _send(transport: _Transport, channel: paramiko.Channel, outcome: Outcome) -> None:
     """Both streams, the exit status, the end; a client that has left is nobody's problem."""
-    transport.accept(0.001)  # take the channel out of paramiko's queue of new ones, which nobody else reads
     channel.settimeout(SEND_TIMEOUT)
     with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
         channel.sendall(outcome.stdout.encode())

@@ -160,7 +160,7 @@ def classroom(name: str, nodes: int, machines: int) -> ClusterState:
         Vm(100 + number, members[number % nodes].name, f"{name}-{number:03d}", running=True)
         for number in range(machines)
     ]
-    users = [User("gw@pve"), User(ROOT)]
+    users = [User("gw@pve"), User("console@pve", permissions={"/vms": frozenset({"VM.Console"})}), User(ROOT)]
     return ClusterState(
         {node.name: node for node in members},
         {vm.vmid: vm for vm in vms},

@@ -45,10 +45,12 @@ async def test_no_page_has_a_barrier(open_page: OpenPage, world: World, who: str
     # The page's own policy would keep axe out; no page's script depends on that.
     async with open_page(who, viewport=PHONE, bypass_csp=True, reduced_motion="reduce") as page:
         for path in sorted(set(pages(world, who or ""))):
-            response = await page.goto(path)
-            assert response is not None
+            response = await page.request.get(path)
             if response.status != 200 or "text/html" not in response.headers.get("content-type", ""):
-                continue
+                continue  # a file to be saved, say
+            if not (await response.text()).startswith("<!doctype"):
+                continue  # a part of a page, which its script fetches
+            await page.goto(path)
             await page.evaluate(script)
             wrong += [f"{path}: {text}" for text in await complaints(page)]
             wide = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")

@@ -121,7 +121,8 @@ async def test_every_page_fits_a_phone_in_light_and_dark(open_page: OpenPage, wo
         "/account", "/account/password", "/account/totp", "/account/passkeys", "/account/recovery",
         f"/admin/users/{student}/factors", f"/admin/users/{student}/active",
         f"/admin/users/{student}/password", "/admin/users/new", "/admin/vms",
-        f"/admin/vms/{kali}", "/admin/assignments", "/admin/assignments/new",
+        f"/admin/vms/{kali}", "/admin/consoles", "/admin/consoles/past", "/admin/logins", "/admin/audit",
+        "/admin/health", "/admin/assignments", "/admin/assignments/new",
         f"/admin/assignments/{world.assignment}", f"/teacher/console/{kali}", "/nothing",
     ]  # fmt: skip
     for scheme in ("light", "dark"):

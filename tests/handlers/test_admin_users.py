@@ -92,7 +92,7 @@ async def test_bad_input_comes_back_with_its_message(
 async def test_edit(client: Client, world: World) -> None:
     path = f"/admin/users/{world.users['student']}"
     assert 'value="A. Student"' in text(await client.ask(path, "admin"))
-    form = {"display_name": "B. Student", "email": "b@example.edu", "role": "teacher"}
+    form = {"display_name": "B. Student", "email": "b@example.edu", "role": "teacher", "version": "1"}
     assert (await client.ask(path, "admin", form=form)).code == 303
     user = await world.database.run(users.get, world.users["student"])
     assert user is not None
@@ -103,7 +103,7 @@ async def test_edit(client: Client, world: World) -> None:
 async def test_the_last_admin_stays(client: Client, world: World) -> None:
     path = f"/admin/users/{world.users['admin']}"
     for where, form in (
-        (path, {"display_name": "", "email": "", "role": "student"}),
+        (path, {"display_name": "", "email": "", "role": "student", "version": "1"}),
         (f"{path}/active", {"active": "0"}),
         (f"{path}/remove", {}),
     ):
@@ -188,3 +188,73 @@ async def test_overview_counts(client: Client) -> None:
     page = text(await client.ask("/admin", "admin"))
     assert re.search(r"<strong>4</strong>\s*users", page)
     assert re.search(r"<strong>3</strong>\s*machines", page)
+
+
+@pytest.mark.gen_test
+async def test_two_admins_edit_the_same_user(client: Client, world: World) -> None:
+    path = f"/admin/users/{world.users['student']}"
+    form = {"display_name": "Theirs", "email": "", "role": "teacher", "version": "1"}
+    assert (await client.ask(path, "admin", form=form)).code == 303
+    told = await client.ask(path, "admin", form=form | {"display_name": "Mine", "role": "student"})
+    assert told.code == 422
+    page = text(told)
+    assert "Somebody else has changed this" in page
+    assert 'value="Mine"' in page
+    assert "There now: Theirs" in page
+    assert "There now: teacher" in page
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("role=teacher", ["teacher"]),
+        ("active=0", []),
+        ("class={group}", ["student", "teacher"]),
+        ("backend=ldap", []),
+        ("backend=local&role=admin", ["admin"]),
+        ("role=king&active=2&class=x", ["admin", "other", "student", "teacher"]),
+    ],
+)
+@pytest.mark.gen_test
+async def test_filters_are_in_the_address(client: Client, world: World, query: str, names: list[str]) -> None:
+    page = text(await client.ask(f"/admin/users?{query.format(group=world.group)}", "admin"))
+    assert re.findall(r'aria-label="Edit (\w+)"', page) == names
+
+
+@pytest.mark.gen_test
+async def test_what_somebody_has_is_on_their_page(client: Client, world: World) -> None:
+    page = text(await client.ask(f"/admin/users/{world.users['student']}", "admin"))
+    assert "Network security" in page
+    assert f'href="/admin/assignments/{world.assignment}">kali' in page
+
+
+@pytest.mark.gen_test
+async def test_many_are_disabled_at_once_and_enabled_again(client: Client, world: World) -> None:
+    bulk = "/admin/users/bulk?active=1"
+    asked = text(await client.ask(bulk, "admin", form={"all": "1"}))
+    assert "Disable 3 users?" in asked
+    assert "You are among them" in asked
+    ended: list[str] = []
+    request = ConsoleRequest(world.users["student"], "student", 1, world.vms["kali"], "kali")
+    with world.portal.registry.entry(request, ended.append):
+        done = await client.ask(bulk, "admin", form={"all": "1", "count": "3"})
+        assert done.code == 303
+    assert ended == ["deactivated"]
+    assert (await client.ask("/student", "student")).code == 303
+    assert (await client.ask("/admin", "admin")).code == 200
+    sign_in = {"username": "student", "password": PASSWORD}
+    assert (await client.ask("/auth/login", form=sign_in)).code == 401
+    assert "3 users were disabled" in text(await client.ask(done.headers["Location"], "admin"))
+    assert (await client.ask(done.headers["Location"], "admin", form={})).code == 303
+    assert (await client.ask("/auth/login", form=sign_in)).code == 303
+
+
+@pytest.mark.gen_test
+async def test_more_than_were_shown_are_not_disabled(client: Client, world: World) -> None:
+    told = await client.ask("/admin/users/bulk", "admin", form={"id": str(world.users["other"]), "count": "2"})
+    assert (told.code, "Something has changed since" in text(told)) == (422, True)
+    user = await world.database.run(users.get, world.users["other"])
+    assert user is not None
+    assert user.active
+    for form in ({}, {"id": "x"}):
+        assert (await client.ask("/admin/users/bulk", "admin", form=form)).headers["Location"] == "/admin/users"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
 from cyberlab import problems
 from cyberlab.problems import Problem
-from cyberlab.proxmox.flight import Flight
+from cyberlab.proxmox import flight
+from cyberlab.proxmox.flight import Flight, Kept
 
 
 class Call:
@@ -78,3 +80,29 @@ async def test_close() -> None:
             await task
         assert caught.value.code == problems.SHUTTING_DOWN
     assert call.made == 1
+
+
+@pytest.mark.gen_test
+async def test_an_answer_is_kept_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(flight, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    asked = []
+
+    async def fetch() -> int:
+        await asyncio.sleep(0)
+        asked.append(1)
+        if len(asked) == 3:
+            raise Problem(problems.PVESH_TIMEOUT)
+        return len(asked)
+
+    kept = Kept(fetch, 30.0)
+    assert await asyncio.gather(kept.get(), kept.get()) == [1, 1]
+    now[0] += 30.0
+    assert await kept.get() == 1
+    now[0] += 1.0
+    assert await kept.get() == 2
+    now[0] += 31.0
+    with pytest.raises(Problem):
+        await kept.get()
+    assert await kept.get() == 4, "a failure is not kept"
+    kept.close()

@@ -82,4 +82,7 @@ async def test_several_nodes_and_what_they_did(tmp_path: Path) -> None:
         assert [node["ssh_host"] for node in found["node"]] == ["127.0.0.31", "127.0.0.32"]
         process.send_signal(signal.SIGUSR1)
         assert process.stdout is not None
-        assert json.loads(await process.stdout.readline()) == {"cpu": {"pve1": {}, "pve2": {}}}
+        assert json.loads(await process.stdout.readline()) == {
+            "cpu": {"pve1": {}, "pve2": {}},
+            "ssh": {"pve1": 0, "pve2": 0},
+        }
