@@ -14,6 +14,7 @@ from cyberlab.problems import Problem
 from cyberlab.proxmox import sshd_limits
 from cyberlab.proxmox.answers import node_name
 from cyberlab.proxmox.ssh import CHANNELS, SPARE
+from cyberlab.proxmox.sshd_limits import SshdLimits
 
 _SECONDS = 8.0
 _PORTS = re.compile(r"^\S+\s+\d+\s+\d+\s+\S*:(59\d\d)\s", re.MULTILINE)  # ss -Htan: state, two queues, local address
@@ -48,10 +49,14 @@ async def _sshd(walk: Walk) -> list[str]:
             f"MaxStartups begins to refuse at {limits.startups} connections that have not signed in; the portal opens "
             f"{settings.ssh_connections} at a time: set it to 10:30:100 (the default) in sshd_config"
         )
-    most = CHANNELS + SPARE
-    sessions = f"MaxSessions {limits.sessions}" + (" or more" if limits.startups is None and limits.sessions == most else "")
-    told = f", MaxStartups from {limits.startups} on" if limits.startups is not None else ", as noticed"
-    return [sessions + told + ("; the key may run certain commands alone" if walk.gated else "")]
+    return [f"{_words(limits)}{'; the key may run certain commands alone' if walk.gated else ''}"]
+
+
+def _words(limits: SshdLimits) -> str:
+    if limits.startups is not None:
+        return f"MaxSessions {limits.sessions}, MaxStartups from {limits.startups} on"
+    more = " or more" if limits.sessions >= CHANNELS + SPARE else ""
+    return f"MaxSessions {limits.sessions}{more}, as noticed"
 
 
 async def _ports(walk: Walk) -> list[str]:

@@ -37,7 +37,7 @@ class Outcome:
     more: str = ""  # where to read on
     backend: str = ""  # whose step it is: a way to sign in
     node: str = ""  # empty for what concerns no node, or the only one where nobody named it
-    found: dict[str, object] = field(default_factory=dict)  # what was measured, by stable names (docs/troubleshooting.md)
+    found: dict[str, object] = field(default_factory=dict)  # what was measured (docs/troubleshooting.md)
 
     @property
     def name(self) -> str:

@@ -36,7 +36,7 @@ def noticed(settings: ClusterSettings, most: int, timeout: float) -> SshdLimits:
     """
     until = time.monotonic() + timeout
     transport = connect(settings, timeout)
-    opened = []
+    opened: list[paramiko.Channel] = []
     try:
         while len(opened) < most:
             opened.append(transport.open_session(timeout=max(0.1, until - time.monotonic())))
