@@ -150,6 +150,7 @@ class Server:
         """Once an hour, forget login sessions that have ended and failed sign-ins that matter no more."""
         while True:
             await asyncio.sleep(_PURGE_SECONDS)
+            self.portal.uploads.forget_old()
             try:
                 await self.database.run(logins.purge, utcnow())
                 await self.database.run(throttle.purge, utcnow())

@@ -22,6 +22,7 @@ from cyberlab.handlers.vm_source import VmSource, has_terminal
 from cyberlab.problems import Problem
 from cyberlab.proxmox.answers import Resource
 from cyberlab.proxmox.cluster import Cluster, ConsoleTicket, Inventory
+from cyberlab.proxmox.minting import TICKET_USER
 
 _SSH_SECONDS = 8.0
 _SPARE = 10.0  # seconds that a step has beyond the deadlines of the calls in it
@@ -62,7 +63,7 @@ async def _ssh(walk: Walk) -> list[str]:
     settings = walk.cluster.settings
     if not settings.needs_ssh:
         walk.here = walk.node
-        return ["not used: everything is asked over HTTPS"]
+        return ["not needed: this cluster is asked over HTTPS alone"]
     result = await walk.cluster.ssh.run("hostname", timeout=_SSH_SECONDS, idempotent=True)
     walk.here = result.stdout.strip().partition(".")[0]  # a node's name in Proxmox is its host's
     if walk.node and walk.here != walk.node:
@@ -106,10 +107,10 @@ async def _cookie(walk: Walk) -> list[str]:
     walk.cookie = await walk.cluster.auth_cookie()
     _compare_clocks(walk, walk.cookie)
     if settings.by_token:
-        return [f"none needed: the API token {settings.token_name} says who asks"]
+        return [f"none: the API token {settings.token_name} takes its place"]
     if settings.password.get_secret_value():
         return [f"{settings.user} signed in with PROXMOX_PASSWORD"]
-    user = settings.user if settings.source == "https" else settings.console_user or "root@pam"
+    user = settings.user if settings.source == "https" else settings.console_user or TICKET_USER
     return [f"made over SSH for {user}"]
 
 
@@ -152,12 +153,19 @@ async def _ticket(walk: Walk) -> list[str]:
     walk.ticket = ticket = await walk.source.ticket()
     _compare_clocks(walk, ticket.ticket)
     if walk.terminal:
-        return [f"for a terminal; pvesh ran on {ticket.node_host} and opened port {ticket.port}"]
+        return [f"for a terminal; {_opened(walk)}"]
     # Before the hardening, the VNC password was the beginning of the ticket.
     old = ticket.ticket.startswith("PVEVNC:") and ticket.password == ticket.ticket[: len(ticket.password)]
     walk.found["ticket_format"] = "old" if old else "new"
     form = "old format, from before April 2026" if old else "new format"
-    return [f"{form}; pvesh ran on {ticket.node_host} and opened port {ticket.port}"]
+    return [f"{form}; {_opened(walk)}"]
+
+
+def _opened(walk: Walk) -> str:
+    ticket = walk.ticket
+    if walk.cluster.settings.source == "https":
+        return f"asked over HTTPS, {ticket.node_host} opened port {ticket.port}"
+    return f"pvesh ran on {ticket.node_host} and opened port {ticket.port}"
 
 
 def _compare_clocks(walk: Walk, signed: str) -> None:
@@ -181,7 +189,7 @@ async def _tls(walk: Walk) -> list[str]:
     walk.link = await connect(walk.target)
     walk.closing.callback(walk.link.abort)
     certificate = walk.link.transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
-    said, warnings = described(certificate, walk.ticket, walk.cluster.settings, walk.found)
+    said, warnings = described(certificate, walk.ticket, walk.cluster.settings_behind(walk.ticket), walk.found)
     walk.warnings += warnings
     return said
 

@@ -121,8 +121,9 @@ SSH_BUSY = _advice(
     "ssh-busy",
     "Too many consoles are being opened at once",
     "Wait a few seconds and try again.",
-    "Every channel of the SSH connections was taken until the deadline.",
-    "Raise PROXMOX_SSH_CONNECTIONS, or look at what hangs on the node.",
+    "No turn came within a minute in the line before the node, or every channel of its SSH connections was taken "
+    "until the deadline.",
+    "Look at what hangs on the node; name all nodes in CLUSTERS_CONFIG; raise PROXMOX_CALLS_AT_ONCE.",
 )
 PVESH_TIMEOUT = _advice(
     "pvesh-timeout",
@@ -135,7 +136,7 @@ PVESH_FAILED = _advice(
     "pvesh-failed",
     "The lab's cluster refused the request",
     ASK_ADMIN,
-    "pvesh ended with an error of its own; its words are in the log line with the request id.",
+    "pvesh, or the API, ended with an error of its own; its words are in the log line with the request id.",
     "Run the same call on the node as root, and act on what it says.",
 )
 PVESH_MISSING = _advice(
@@ -182,8 +183,9 @@ PERMISSION_DENIED = _advice(
     "permission-denied",
     "The portal may not open this machine's console",
     ASK_ADMIN,
-    "Proxmox answered 403: the user of the cookie lacks VM.Console on the VM.",
-    "Use root@pam (the default), or give that user the privilege under Datacenter → Permissions.",
+    "Proxmox answered 403: the user of the cookie, or of the API token, lacks a privilege on the VM: VM.Console to "
+    "open it, VM.PowerMgmt or VM.Snapshot.Rollback for a button.",
+    "Give PROXMOX_CONSOLE_USER, PROXMOX_USER or the token the privilege under Datacenter → Permissions.",
 )
 TLS_MISMATCH = _advice(
     "tls-mismatch",

@@ -43,17 +43,13 @@ def record(s: Session, actor: Actor, action: str, object: str = "", detail: str 
 
 def record_many(s: Session, actor: Actor, action: str, about: Iterable[tuple[str, str]]) -> None:
     """Add an audit row for each (object, detail): one statement for a thousand of them."""
-    rows = [
-        {
-            "actor_id": actor.user_id,
-            "actor": clean(actor.name, 255),
-            "action": clean(action, 64),
-            "object": clean(object, 320),
-            "detail": clean(detail, 1024),
-            "address": clean(actor.address, 45),
-        }
-        for object, detail in about
-    ]
+    same = {
+        "actor_id": actor.user_id,
+        "actor": clean(actor.name, 255),
+        "action": clean(action, 64),
+        "address": clean(actor.address, 45),
+    }
+    rows = [same | {"object": clean(object, 320), "detail": clean(detail, 1024)} for object, detail in about]
     for start in range(0, len(rows), _AT_ONCE):
         s.execute(insert(AuditEvent), rows[start : start + _AT_ONCE])
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from cyberlab.db.models import Role
-from cyberlab.db.text import fold, normalise_username
+from cyberlab.db.text import clean, fold, normalise_username
 from cyberlab.phrases import Phrase
 
 _YES = frozenset({"1", "yes", "y", "true", "x", "on", "ja", "j", "wahr", "active", "aktiv"})
@@ -68,7 +68,7 @@ class Cells:
         value = self.values.get(column, "")
         if len(value) > longest:
             raise BadCell(column, Phrase("this has at most %(most)d characters", most=longest))
-        return " ".join("".join(char if char.isprintable() else " " for char in value).split()) or None
+        return " ".join(clean(value).split()) or None
 
     def needed(self, column: str, longest: int = 255) -> str:
         """What is in a cell that may not be empty."""

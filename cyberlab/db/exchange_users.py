@@ -81,7 +81,8 @@ def plan(s: Session, records: Sequence[Record], work: Any) -> None:
     for row in records:
         known = there.get((row.backend, row.username))
         if known is None:
-            work.created.append(row)
+            # Put together here, before the write lock is taken.
+            work.created.append((row, _columns(row.username, row.name or "", row.email) | _new(row)))
             work.sample.append(f"+ {row.username} ({row.backend})")
             continue
         wanted = _merged(known, row)
@@ -100,11 +101,10 @@ def plan(s: Session, records: Sequence[Record], work: Any) -> None:
 
 def write(s: Session, actor: Actor, work: Any) -> None:
     """Many rows a statement."""
-    rows = [_columns(row.username, row.name or "", row.email) | _new(row) for row in work.created]
-    for some in bulk.chunks(rows):
+    for some in bulk.chunks(columns for _, columns in work.created):
         s.execute(insert(User), some)
     audit.record_many(
-        s, actor, "user.create", ((_label(row), f"role {row.role or Role.STUDENT}") for row in work.created)
+        s, actor, "user.create", ((_label(row), f"role {row.role or Role.STUDENT}") for row, _ in work.created)
     )
     for changes in bulk.chunks(work.changed):
         s.execute(update(User), [_changed(known, wanted) for known, wanted in changes])

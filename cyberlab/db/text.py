@@ -17,6 +17,8 @@ def normalise_username(name: str) -> str:
 
 def fold(text: str) -> str:
     """Text as search compares it: no case, no accents, no control characters."""
+    if text.isascii():  # nothing of it changes but its case; a file of a hundred thousand rows is mostly that
+        return clean(text.casefold())
     bare = "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
     return clean(unicodedata.normalize("NFKC", bare.casefold()))
 
@@ -28,4 +30,7 @@ def search_words(search: str) -> list[str]:
 
 def clean(text: str, limit: int | None = None) -> str:
     """Replace what cannot be printed (PostgreSQL refuses NUL, a log line breaks at newlines); cut at ``limit``."""
-    return "".join(char if char.isprintable() else " " for char in text[:limit]).strip()
+    text = text[:limit]
+    if text.isprintable():
+        return text.strip()
+    return "".join(char if char.isprintable() else " " for char in text).strip()

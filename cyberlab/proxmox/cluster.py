@@ -62,10 +62,14 @@ class Cluster:
         self._access = ClusterAccess(settings)
         self._nodes = Nodes([Node(node.name, node.settings, self._access) for node in settings.nodes])
         self._access.nodes = self._nodes
-        self.ssh = self._nodes.all[0].ssh  # of the first node, for `check`
+        self.ssh = self._nodes.all[0].ssh  # of the first node
         self.api = Routed(settings, self._nodes)
         self._tasks = Tasks(self.api)
         self._inventory = InventoryCache(self.api.resources)
+
+    def settings_behind(self, ticket: ConsoleTicket) -> ClusterSettings:
+        """The settings of the node on which a ticket's port is open."""
+        return self._nodes.at(ticket.host).settings
 
     def health(self) -> list[NodeHealth]:
         """How each node that may be asked is: in reach or not, calls in work and in line."""

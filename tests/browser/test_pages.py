@@ -123,6 +123,9 @@ async def test_every_page_fits_a_phone_in_light_and_dark(open_page: OpenPage, wo
         f"/admin/users/{student}/password", "/admin/users/new", "/admin/vms",
         f"/admin/vms/{kali}", "/admin/consoles", "/admin/consoles/past", "/admin/logins", "/admin/audit",
         "/admin/health", "/admin/assignments", "/admin/assignments/new",
+        "/admin/classes", "/admin/classes/new", f"/admin/classes/{world.group}",
+        f"/admin/classes/{world.group}/archive",
+        f"/admin/assignments/pair?class={world.group}&machines=*&by=order", "/admin/import", "/admin/changes",
         f"/admin/assignments/{world.assignment}", f"/teacher/console/{kali}", "/nothing",
     ]  # fmt: skip
     for scheme in ("light", "dark"):

@@ -90,7 +90,7 @@ async def test_no_pvesh_there(run: Check, node: SimulatedCluster, monkeypatch: p
     _answer(node, monkeypatch, Outcome(127, "", "bash: line 1: pvesh: command not found\n"))
     result = await run(PROXMOX_WARM_WORKERS="0")
     result.explains("pvesh", "pvesh-missing", "has no pvesh", "Set PROXMOX_SSH_HOST to a Proxmox VE node", "exit 127")
-    assert [result.marks[step] for step in STEPS[3:]] == ["–"] * 9
+    assert [result.marks[step] for step in STEPS[4:]] == ["–"] * 11
 
 
 @pytest.mark.gen_test(timeout=20)
@@ -106,7 +106,10 @@ async def test_a_pvesh_that_cannot_be_kept_loaded(run: Check, node: SimulatedClu
     result = await run()
     assert result.failed() == []
     said = " ".join(result.said["pvesh"].split())
-    assert "not kept loaded on the node, so each call costs it 0.6 CPU-seconds: Can't locate PVE/API2.pm" in said
+    assert (
+        "not kept loaded on the node, so each call falls back to the plain command and costs it 0.6 CPU-seconds: Can't locate PVE/API2.pm"
+        in said
+    )
 
 
 @pytest.mark.gen_test(timeout=20)
@@ -175,7 +178,7 @@ async def test_a_clock_that_is_off(run: Check, node: SimulatedCluster, ahead: in
     node.tickets.clock = lambda: time.time() + ahead
     result = await run()
     assert result.status == 0
-    said = result.said["ticket"]
+    said = result.said["auth cookie"]
     assert f" s {words} this machine's; compare both with `timedatectl`" in said
     assert 95 <= int(said.partition("the clock of pve1 is ")[2].partition(" s ")[0]) <= 101
 
@@ -183,7 +186,7 @@ async def test_a_clock_that_is_off(run: Check, node: SimulatedCluster, ahead: in
 @pytest.mark.gen_test(timeout=20)
 async def test_a_clock_that_is_a_little_off(run: Check, node: SimulatedCluster) -> None:
     node.tickets.clock = lambda: time.time() + 5
-    assert "warning" not in (await run()).said["ticket"]
+    assert "warning" not in (await run()).said["auth cookie"]
 
 
 @pytest.mark.gen_test(timeout=20)
@@ -293,3 +296,19 @@ async def test_no_connection_stays(run: Check, node: SimulatedCluster) -> None:
     assert (await run()).status == 0
     while node.api.connections or node.consoles.listening:
         await asyncio.sleep(0.01)
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_over_https_alone(run: Check, node: SimulatedCluster) -> None:
+    await node.booted()
+    node.state.tokens["root@pam!lab"] = "tokens-secret"
+    result = await run(
+        PROXMOX_SOURCE="https", PROXMOX_TOKEN_NAME="root@pam!lab", PROXMOX_TOKEN_VALUE="tokens-secret",
+        PROXMOX_TLS_CA_FILE=str(node.folder / "pve-root-ca.pem"), PROXMOX_SSH_HOST="", PROXMOX_SSH_KEY_PATH="",
+        PROXMOX_SSH_KNOWN_HOSTS="",
+    )  # fmt: skip
+    assert result.failed() == []
+    assert result.said["SSH"].startswith("not needed")
+    assert "the API token root@pam!lab" in result.said["auth cookie"]
+    assert "asked over HTTPS, pve1 opened port 59" in result.said["ticket"]
+    assert "tokens-secret" not in str(result)

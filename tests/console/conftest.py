@@ -38,6 +38,7 @@ class Source:
     targets: int = 0
     explained: int = 0
     refused_cookies: int = 0
+    places: tuple[int, ...] = ()  # in the cluster's line, one after the other
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     gate: asyncio.Event | None = None
     explain_gate: asyncio.Event | None = None
@@ -45,6 +46,8 @@ class Source:
     async def target(self, on_position: Callable[[int], None]) -> Target:
         self.targets += 1
         self.asked.set()
+        for place in self.places:
+            on_position(place)
         if self.gate is not None:
             await self.gate.wait()
         if self.failure is not None:

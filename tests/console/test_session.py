@@ -85,6 +85,19 @@ async def test_the_page_is_told_every_step_before_the_first_byte_of_rfb() -> Non
 
 
 @pytest.mark.gen_test(timeout=5)
+async def test_the_page_is_told_the_place_in_line() -> None:
+    async with console_bench(stay) as bench:
+        bench.source.places = (3, 1)
+        browser = await bench.browser(events=True)
+        told = [json.loads((await browser.frame())[1]) for _ in range(4)]
+        assert [(event["step"], event["text"]) for event in told[1:]] == [
+            ("ticket", "Waiting for the cluster: number 3 in line"),
+            ("ticket", "Waiting for the cluster: you are next in line"),
+            ("dial", told[3]["text"]),
+        ]
+
+
+@pytest.mark.gen_test(timeout=5)
 async def test_the_page_is_told_in_its_own_language() -> None:
     def refused() -> Target:
         raise Problem(problems.VM_STOPPED)
