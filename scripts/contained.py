@@ -80,8 +80,9 @@ def main(limit: float, command: list[str]) -> int:
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _on_signal)
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
+        # Within: the signal may come before this call has returned, when the command runs already.
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
         status = process.wait(limit)
     except subprocess.TimeoutExpired:
         print(f"✗ {command[0]}: ended after {limit:g} s", file=sys.stderr, flush=True)

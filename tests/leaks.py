@@ -107,3 +107,11 @@ def _describe(new: Snapshot) -> list[str]:
     lines += [f"child process {pid}: {_command(pid) or 'ended, but never waited for'}" for pid in new.children]
     lines += [f"{inode} {_addresses(descriptors[inode])}" for inode in new.sockets if inode in descriptors]
     return sorted(lines)
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there and has not ended: whoever inherits it may be slow to collect it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

@@ -7,7 +7,6 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,7 +18,7 @@ from cyberlab.auth.config import AuthConfig, Backends
 from cyberlab.auth.local import LocalBackend
 from cyberlab.auth.login import LoginService
 from cyberlab.auth.passwords import hash_password
-from cyberlab.blocking import BlockingPool, Load
+from cyberlab.blocking import BlockingPool
 from cyberlab.console.registry import Registry
 from cyberlab.db import assignments, groups, logins, users, vms
 from cyberlab.db.audit import Actor
@@ -29,6 +28,7 @@ from cyberlab.handlers.portal import Portal
 from cyberlab.problems import PVESH_FAILED, Problem
 from cyberlab.proxmox.answers import Resource, Snapshot, Upid, VmStatus
 from cyberlab.proxmox.inventory import Inventory
+from cyberlab.proxmox.nodes import NodeHealth
 from cyberlab.settings import Settings
 
 PASSWORD = "correct horse"
@@ -75,10 +75,9 @@ class FakeCluster:
         """Note it."""
         return self._begun(node, action, vmid, "")
 
-    @property
-    def ssh(self) -> Any:
-        """Its connections."""
-        return SimpleNamespace(connections=2, load=Load(1, 16, 0, 256))
+    def health(self) -> list[NodeHealth]:
+        """One way in, and one call on it."""
+        return [NodeHealth("pve1", "https://192.0.2.2:8006", None, working=1, waiting=0, warm=2, connections=2)]
 
     async def nodes(self) -> dict[str, str]:
         """The nodes and their status, a Problem, or nothing for ever."""

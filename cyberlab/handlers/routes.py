@@ -8,52 +8,41 @@ from urllib.parse import urlsplit
 from tornado.routing import URLSpec
 from tornado.web import Application
 
-from cyberlab.handlers import (
-    account,
-    account_confirm,
-    account_factors,
-    account_logins,
-    account_preferences,
-    account_tokens,
-    admin,
-    admin_assignments,
-    admin_audit,
-    admin_bulk,
-    admin_changes,
-    admin_classes,
-    admin_consoles,
-    admin_export,
-    admin_health,
-    admin_import,
-    admin_logins,
-    admin_members,
-    admin_pairing,
-    admin_power,
-    admin_users,
-    admin_users_bulk,
-    admin_vm,
-    admin_vms,
-    console,
-    factors,
-    files,
-    languages,
-    login,
-    moments,
-    power,
-    sso,
-    student,
-    teacher,
-    teacher_acts,
-    teacher_class,
-    teacher_end,
-    vnc_proxy,
-)
-from cyberlab.handlers.admin_modules import ADMIN_MODULES
+from cyberlab.handlers import console, factors, files, languages, login, moments, power, sso, student, vnc_proxy
+from cyberlab.handlers.account import base as account
+from cyberlab.handlers.account import confirm as account_confirm
+from cyberlab.handlers.account import factors as account_factors
+from cyberlab.handlers.account import logins as account_logins
+from cyberlab.handlers.account import preferences as account_preferences
+from cyberlab.handlers.account import tokens as account_tokens
+from cyberlab.handlers.admin import assignments as admin_assignments
+from cyberlab.handlers.admin import audit as admin_audit
+from cyberlab.handlers.admin import base as admin
+from cyberlab.handlers.admin import bulk as admin_bulk
+from cyberlab.handlers.admin import changes as admin_changes
+from cyberlab.handlers.admin import classes as admin_classes
+from cyberlab.handlers.admin import consoles as admin_consoles
+from cyberlab.handlers.admin import export as admin_export
+from cyberlab.handlers.admin import health as admin_health
+from cyberlab.handlers.admin import importing as admin_import
+from cyberlab.handlers.admin import logins as admin_logins
+from cyberlab.handlers.admin import members as admin_members
+from cyberlab.handlers.admin import pairing as admin_pairing
+from cyberlab.handlers.admin import power as admin_power
+from cyberlab.handlers.admin import users as admin_users
+from cyberlab.handlers.admin import users_bulk as admin_users_bulk
+from cyberlab.handlers.admin import vm as admin_vm
+from cyberlab.handlers.admin import vms as admin_vms
+from cyberlab.handlers.admin.modules import ADMIN_MODULES
 from cyberlab.handlers.api.routes import API
 from cyberlab.handlers.base import NotFoundHandler
 from cyberlab.handlers.common import log_request
 from cyberlab.handlers.modules import MODULES
 from cyberlab.handlers.portal import Portal
+from cyberlab.handlers.teacher import acts as teacher_acts
+from cyberlab.handlers.teacher import classes as teacher
+from cyberlab.handlers.teacher import end as teacher_end
+from cyberlab.handlers.teacher import one_class as teacher_class
 from cyberlab.settings import ROOT
 
 ID = "([0-9]{1,18})"  # the portal's own id

@@ -53,6 +53,7 @@ class NodeHealth:
     waiting: int
     warm: int = 0
     cold: str = ""
+    connections: int = 0  # over SSH
 
 
 class Node:
@@ -164,7 +165,7 @@ class Nodes:
         return [
             NodeHealth(
                 node.name, node.settings.host, node.trouble, node.admission.working, node.admission.waiting,
-                node.warm.workers, node.warm.cold,
+                node.warm.workers, node.warm.cold, node.ssh.connections,
             )
             for node in self.all
         ]  # fmt: skip
@@ -179,12 +180,13 @@ class Nodes:
         """
         until = time.monotonic() + patience
         tried: set[Node] = set()
+        last: Problem | None = None
         while True:
             if self._closed:
                 raise Problem(problems.SHUTTING_DOWN)
             node = self._choose(subject, tried)
             if node is None:
-                await self._wait(until)
+                await self._wait(until, last)
                 tried.clear()
                 continue
             try:
@@ -193,6 +195,7 @@ class Nodes:
                     if node.trouble is None:  # it may have been lost while we stood in line
                         return await work(node)
             except Unreachable as problem:
+                last = problem
                 self.fell(node, problem)
             tried.add(node)
 
@@ -224,16 +227,17 @@ class Nodes:
         own = next((node for node in able if node.name and node.name == subject), None)
         return own or min(able, key=lambda node: node.admission.working + node.admission.waiting, default=None)
 
-    def _trouble(self) -> Problem:
+    def _trouble(self, last: Problem | None = None) -> Problem:
+        """Why none can be reached; ``last``: why the last one could not that was asked."""
         found = [node.trouble for node in self.all if node.trouble is not None]
         passing = [problem for problem in found if problem.code in _PASSING]
-        return same((passing or found or [Problem(problems.SSH_REFUSED, "no node can be reached")])[0])
+        return same((passing or found or [last or Problem(problems.SSH_REFUSED, "no node can be reached")])[0])
 
-    async def _wait(self, until: float) -> None:
+    async def _wait(self, until: float, last: Problem | None) -> None:
         """Until a node can be reached again; raise Problem if none can in time, or if it takes a person to mend it."""
         for node in self.all:
             node.hurry()
-        trouble = self._trouble()
+        trouble = self._trouble(last)
         if trouble.code not in _PASSING or (left := until - time.monotonic()) <= 0:
             raise trouble
         if any(node.trouble is None for node in self.all):  # it came back meanwhile, or is about to be noticed
@@ -243,7 +247,7 @@ class Nodes:
             async with asyncio.timeout(left):
                 await self._recovered.wait()
         except TimeoutError:
-            raise self._trouble() from None
+            raise self._trouble(last) from None
 
     def _back(self) -> None:
         self._recovered.set()

@@ -5,7 +5,7 @@
 #         what: pvesh; cookie USER; ticket USER PATH [PORT] (of an access-control since April 2026)
 # stdout: netstrings, each an answer:  "ready" once; then id, how, exit code, stdout, stderr
 #         how: done; late (killed at its deadline); big (too much output); signal (killed); refused (not begun)
-# It ends with its stdin, or when nothing was asked for LIFE seconds, and its children with it.
+# It ends with its stdin, when nothing was asked for LIFE seconds, or when the modules change; its children with it.
 use strict;
 use warnings;
 use POSIX ();
@@ -42,6 +42,9 @@ grep { -f "$_/PVE/CLI/pvesh.pm" } grep { !ref } @INC or die "Can't locate PVE/CL
 
 my ($asked, $told, %running) = ('', '');
 my $ticks = POSIX::sysconf(POSIX::_SC_CLK_TCK());
+# An upgrade of the node would mix what is loaded with what a child loads; then this process is of no use any more.
+my %loaded = map { $_ => stamp($_) } grep { defined && !ref } values %INC;
+my ($looked, $stale) = (now(), 0);
 my $last = now();
 
 $SIG{PIPE} = 'IGNORE';
@@ -53,6 +56,8 @@ tell_them('ready');
 serve() while 1;
 
 sub min { return $_[0] < $_[1] ? $_[0] : $_[1] }
+
+sub stamp { return join(' ', (stat($_[0]))[1, 9]) }
 
 # seconds of a clock that nobody sets
 sub now { return (POSIX::times())[0] / $ticks }
@@ -115,7 +120,7 @@ sub serve {
         quit(0) if defined($got) ? $got == 0 : !$!{EAGAIN} && !$!{EINTR};
     }
     attend($_, $read) for values %running;
-    quit(0) if !%running && !length($told) && now() - $last > $life;
+    quit(0) if !%running && !length($told) && ($stale || now() - $last > $life);
 }
 
 sub begin {
@@ -124,6 +129,11 @@ sub begin {
     if (!pipe($out, $out_end) || !pipe($err, $err_end)) {
         return tell_them($id, 'refused', 0, '', "pipe: $!");
     }
+    if (now() - $looked >= 1) {
+        $stale ||= grep { stamp($_) ne $loaded{$_} } keys %loaded;
+        $looked = now();
+    }
+    return tell_them($id, 'refused', 0, '', 'the modules have changed') if $stale;
     my $pid = fork();
     return tell_them($id, 'refused', 0, '', "fork: $!") if !defined($pid);
     if (!$pid) {

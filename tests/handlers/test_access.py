@@ -9,7 +9,7 @@ import pytest
 from cyberlab.auth.access import Action
 from cyberlab.db import groups
 from cyberlab.db.models import MembershipRole, utcnow
-from cyberlab.handlers.account_preferences import LanguageHandler
+from cyberlab.handlers.account.preferences import LanguageHandler
 from cyberlab.handlers.api.base import METHODS, ApiHandler, NoSuchAddressHandler, operation_of
 from cyberlab.handlers.api.routes import DocumentHandler
 from cyberlab.handlers.base import BaseHandler

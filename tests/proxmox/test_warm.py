@@ -19,6 +19,7 @@ from cyberlab.proxmox.warm import WarmPvesh
 from cyberlab.settings import ClusterSettings
 from cyberlab.simulator.node import SimulatedCluster
 from cyberlab.simulator.options import Options
+from tests.leaks import runs
 from tests.proxmox.conftest import MakePool
 from tests.proxmox.oddities import write_programs
 from tests.simulator.transcripts import observed, replay
@@ -288,7 +289,7 @@ async def test_lost_connections(odd: Sshd, make_warm: MakeWarm) -> None:
         await _get(pvesh, "get", "/quiet")
         await asyncio.sleep(0.05)
     assert (await _get(pvesh, "get", "/pid")).stdout != first
-    while Path(f"/proc/{first.strip()}").exists():
+    while runs(int(first)):
         await asyncio.sleep(0.01)
 
 
@@ -311,7 +312,7 @@ async def test_recycled_by_count_and_by_age(
         now = (await _get(pvesh, "get", "/pid")).stdout
         assert now != first
         assert pvesh.workers == 1
-        while Path(f"/proc/{first.strip()}").exists():
+        while runs(int(first)):
             await asyncio.sleep(0.01)
         first = now
 
@@ -333,6 +334,17 @@ async def test_an_old_worker_answers_what_it_was_asked(
     await _get(pvesh, "get", "/quiet")
     with pytest.raises(Problem, match="no answer within"):
         await task
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_after_an_upgrade_of_the_node(odd: Sshd, make_warm: MakeWarm, tmp_path: Path) -> None:
+    pvesh = make_warm(odd.cluster_settings())
+    first = (await _get(pvesh, "get", "/pid")).stdout
+    os.utime(tmp_path / "perl" / "PVE" / "SSHInfo.pm", (1, 1))
+    while not pvesh.workers or (await _get(pvesh, "get", "/pid")).stdout == first:
+        assert (await _get(pvesh, "get", "/args")).stdout == "get\n/args\n"
+        await asyncio.sleep(0.05)
+    assert pvesh._pause == 0.0, "no fault of the worker's"
 
 
 @pytest.mark.gen_test(timeout=30)

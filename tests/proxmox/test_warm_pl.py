@@ -14,6 +14,7 @@ import pytest
 
 from cyberlab.proxmox.netstrings import Netstrings, pack, unpack
 from cyberlab.proxmox.warm import SOURCE, warm_command
+from tests.leaks import runs
 from tests.proxmox.oddities import write_modules
 
 DEADLINE = 10.0
@@ -194,7 +195,7 @@ async def test_children_end_with_its_stdin(modules: Path) -> None:
         assert perl.process.stdin is not None
         perl.process.stdin.close()
         assert await perl.ended() == 0
-        while any(Path(f"/proc/{child}").exists() for child in children):
+        while any(runs(child) for child in children):
             await asyncio.sleep(0.01)
 
 
@@ -212,6 +213,23 @@ async def test_no_more_at_once_than_allowed(modules: Path) -> None:
 async def test_it_ends_when_nothing_is_asked(modules: Path) -> None:
     async with _perl(modules, life=0) as perl:
         await perl.answer()
+        assert await perl.ended() == 0
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_an_upgrade_of_the_node_ends_it(modules: Path) -> None:
+    async with _perl(modules) as perl:
+        await perl.answer()
+        perl.ask(b"1", b"get", b"/sleep", seconds=b"2")
+        while not perl.children():
+            await asyncio.sleep(0.01)
+        os.utime(modules / "PVE" / "API2.pm", (1, 1))
+        how = b"done"
+        while how == b"done":  # it looks once a second
+            perl.ask(b"2", b"get", b"/quiet")
+            number, how, *_ = await perl.answer()
+        assert (number, how) == (b"2", b"refused")
+        assert (await perl.answer())[:2] == [b"1", b"late"], "what it has begun it ends"
         assert await perl.ended() == 0
 
 
