@@ -26,7 +26,6 @@ from cyberlab.proxmox.inventory import Inventory, InventoryCache
 from cyberlab.proxmox.nodes import Node, NodeHealth, Nodes
 from cyberlab.proxmox.passes import Pass
 from cyberlab.proxmox.routed import Routed
-from cyberlab.proxmox.ssh import SshPool
 from cyberlab.proxmox.tasks import Tasks
 from cyberlab.proxmox.tls import Trust
 from cyberlab.proxmox.trouble import meaning
@@ -67,10 +66,6 @@ class Cluster:
         self.api = Routed(settings, self._nodes)
         self._tasks = Tasks(self.api)
         self._inventory = InventoryCache(self.api.resources)
-
-    def doors(self) -> list[tuple[ClusterSettings, SshPool]]:
-        """The SSH connections of each node, with that node's settings, for whoever looks at them one by one."""
-        return [(node.settings, node.ssh) for node in self._nodes.all]
 
     def settings_behind(self, ticket: ConsoleTicket) -> ClusterSettings:
         """The settings of the node on which a ticket's port is open."""
