@@ -76,12 +76,12 @@ def make_parser() -> argparse.ArgumentParser:
         "check",
         _check,
         "test the way to the configured cluster, step by step",
-        "Take the way to a console of the configured cluster, step by step: SSH, pvesh, inventory, auth cookie, VM, "
-        "ticket, TLS, websocket, VNC sign-in, screen, first pixels. Says of each step whether it held and how long it "
-        "took, and of one that failed the cause and how to mend it; docs/troubleshooting.md has more on each. Then "
-        "looks at each way to sign in that AUTH_CONFIG names, also where no cluster could be tried. Changes "
-        "nothing on the cluster, types nothing into the VM, and prints no secret. Exit status: 0 all held, 1 a step "
-        "failed, 2 the settings cannot be used.",
+        "Take the way to a console at every node of every configured cluster, step by step: SSH, sshd, pvesh, "
+        "inventory, ports, auth cookie, rights, VM, ticket, TLS, websocket, VNC sign-in, screen, first pixels. Says of "
+        "each step whether it held and how long it took, and of one that failed the cause and how to mend it; "
+        "docs/troubleshooting.md has more on each. Then looks at each way to sign in that AUTH_CONFIG names, also "
+        "where no cluster could be tried. Changes nothing on the cluster, types nothing into the VM, and prints no "
+        "secret. Exit status: 0 all held, 1 a step failed, 2 the settings cannot be used.",
     )
     check.epilog = "For example: server.py check pve/100, or server.py check --demo"
     which = check.add_mutually_exclusive_group()
@@ -107,6 +107,14 @@ def make_parser() -> argparse.ArgumentParser:
         "--user", metavar="NAME", default="", help="whose entry and groups to look up in the directories"
     )
     check.add_argument("--json", action="store_true", help="print a list of the steps for programs")
+    check.add_argument(
+        "--watch",
+        action="store_true",
+        help="look again and again until Ctrl-C, and say what has changed; with --json an object a line",
+    )
+    check.add_argument(
+        "--every", metavar="SECONDS", type=_pause, default=60.0, help="between two looks of --watch (60)"
+    )
     command(
         commands,
         "migrate",
@@ -175,7 +183,21 @@ def _check(arguments: argparse.Namespace) -> int:
         return cli_check.run_sign_in(as_json=arguments.json, person=arguments.user)
     load = cli_demo.load_for_check if arguments.demo else _configured_or_demo
     vm = arguments.vm or arguments.named
+    if arguments.watch:
+        from cyberlab import cli_check_watch
+
+        return cli_check_watch.watch(
+            lambda report: cli_check.look(load, vm, report, arguments.user), arguments.every, as_json=arguments.json
+        )
     return cli_check.run(load, vm, as_json=arguments.json, person=arguments.user)
+
+
+def _pause(text: str) -> float:
+    """Seconds; argparse says what is wrong."""
+    seconds = float(text)
+    if not 1 <= seconds <= 86_400:
+        raise argparse.ArgumentTypeError("between 1 and 86400 seconds")
+    return seconds
 
 
 def _configured_or_demo() -> Configuration:

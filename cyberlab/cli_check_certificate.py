@@ -12,13 +12,16 @@ from cyberlab.proxmox.answers import ConsoleTicket
 from cyberlab.settings import ClusterSettings
 
 _CLUSTERS_CA = "PVE Cluster Manager CA"  # the organization of a pve-root-ca.pem (PVE/Cluster/Setup.pm)
-_SOON = 14  # days; Proxmox renews its own certificates two weeks ahead
+_SOON = 30  # days; Proxmox renews its own two weeks ahead: one that is nearer to its end than that was not
 
 
-def described(der: bytes, ticket: ConsoleTicket, settings: ClusterSettings) -> tuple[list[str], list[str]]:
+def described(
+    der: bytes, ticket: ConsoleTicket, settings: ClusterSettings, found: dict[str, object]
+) -> tuple[list[str], list[str]]:  # fmt: skip
     """Lines for the admin, and warnings, about a certificate that has been accepted.
 
     ``ticket`` came from the node whose certificate this should be, and brought the cluster's CA along.
+    ``found`` gets what programs may want to know.
     """
     try:
         certificate = x509.load_der_x509_certificate(der)
@@ -26,6 +29,7 @@ def described(der: bytes, ticket: ConsoleTicket, settings: ClusterSettings) -> t
         return [f"accepted, but it cannot be read here: {error}"], []
     ends = certificate.not_valid_after_utc
     days = (ends - datetime.now(UTC)).days
+    found |= {"certificate_days": days, "certificate_ends": f"{ends:%Y-%m-%d}"}
     lines = [
         f"signed by {_name(certificate.issuer)} ({_trust(certificate, ticket, settings)}), "
         f"valid until {ends:%Y-%m-%d}: {days} days left",
@@ -35,7 +39,7 @@ def described(der: bytes, ticket: ConsoleTicket, settings: ClusterSettings) -> t
     if settings.tls_insecure_skip_verify and not settings.tls_fingerprint:
         warnings.append("PROXMOX_TLS_INSECURE_SKIP_VERIFY is set: whoever answers there gets the cluster's cookie")
     if days < _SOON:
-        warnings.append("it ends soon: `pvecm updatecerts` on the node renews Proxmox's own")
+        warnings.append(f"it ends in {days} days: `pvecm updatecerts` on the node renews Proxmox's own")
     node = _node(certificate)
     if node and node != ticket.node_host:
         warnings.append(

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TextIO
 
 from cyberlab.problems import Problem
@@ -36,23 +36,32 @@ class Outcome:
     problem: Problem | None = None
     more: str = ""  # where to read on
     backend: str = ""  # whose step it is: a way to sign in
+    node: str = ""  # empty for what concerns no node, or the only one where nobody named it
+    found: dict[str, object] = field(default_factory=dict)  # what was measured (docs/troubleshooting.md)
 
     @property
     def name(self) -> str:
         """What the closing words call it."""
         return f"{self.backend} {self.step}".strip()
 
+    @property
+    def place(self) -> str:
+        """Where it was tried: CLUSTER/NODE, CLUSTER, or nothing."""
+        return "/".join(part for part in (self.cluster, self.node) if part)
+
     def facts(self) -> dict[str, object]:
-        """The same for JSON."""
+        """The same for JSON; names stay, new ones may come."""
         problem = self.problem
         return {
             "cluster": self.cluster,
+            "node": self.node,
             "backend": self.backend,
             "step": self.step,
             "state": self.state,
             "milliseconds": self.milliseconds,
             "said": self.said,
             "warnings": self.warnings,
+            "found": self.found,
             "problem": problem and {
                 "code": problem.code,
                 "cause": problem.advice.cause,
@@ -65,6 +74,10 @@ class Outcome:
 
 class Report(Protocol):
     """Takes the outcomes as they come."""
+
+    def heading(self, words: str) -> None:
+        """What follows is about this cluster or node."""
+        ...
 
     def begin(self, step: str) -> None:
         """A step is being tried."""
@@ -89,6 +102,7 @@ class Lines:
         self._colour = self._live and not os.environ.get("NO_COLOR")  # https://no-color.org
         self._width = min(_WIDEST, shutil.get_terminal_size().columns)
         self._explained: set[str] = set()
+        self._fresh = True
         self._marks = _MARKS
         try:
             "✓✗–“”".encode(out.encoding or "utf-8")
@@ -96,6 +110,12 @@ class Lines:
             self._marks = _PLAIN_MARKS
             if reconfigure := getattr(out, "reconfigure", None):
                 reconfigure(errors="replace")
+
+    def heading(self, words: str) -> None:
+        """A line of its own above what is about one cluster or node."""
+        self._clear()
+        self._out.write(f"{'' if self._fresh else chr(10)}{self._paint(words, '1')}\n")
+        self._fresh = False
 
     def begin(self, step: str) -> None:
         """Show what is being waited for; done() overwrites it."""
@@ -105,8 +125,8 @@ class Lines:
 
     def done(self, outcome: Outcome) -> None:
         """One line, and below it what there is to say."""
-        if self._live:
-            self._out.write("\r\x1b[K")
+        self._clear()
+        self._fresh = False
         took = "not tried" if outcome.state == SKIPPED else f"{outcome.milliseconds:6d} ms"
         mark = self._paint(self._marks[outcome.state], _COLOURS[outcome.state])
         first, *others = outcome.said or ("",)
@@ -121,6 +141,10 @@ class Lines:
         if outcome.more:
             self._labelled("more", outcome.more)
         self._out.flush()
+
+    def _clear(self) -> None:
+        if self._live:
+            self._out.write("\r\x1b[K")
 
     def _explain(self, problem: Problem) -> None:
         advice = problem.advice
@@ -160,6 +184,9 @@ class Json:
         self._out = out
         self._outcomes: list[Outcome] = []
 
+    def heading(self, words: str) -> None:
+        """Each step tells its place by itself."""
+
     def begin(self, step: str) -> None:
         """Nothing yet."""
 
@@ -171,6 +198,26 @@ class Json:
         """The list of steps."""
         json.dump([outcome.facts() for outcome in self._outcomes], self._out, indent=2)
         self._out.write("\n")
+
+
+class Kept:
+    """Keeps the outcomes for somebody else to tell."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[Outcome] = []
+
+    def heading(self, words: str) -> None:
+        """Each step tells its place by itself."""
+
+    def begin(self, step: str) -> None:
+        """Nothing to show."""
+
+    def done(self, outcome: Outcome) -> None:
+        """Keep it."""
+        self.outcomes.append(outcome)
+
+    def end(self, words: str) -> None:
+        """Nothing to add."""
 
 
 def report_for(as_json: bool) -> Report:

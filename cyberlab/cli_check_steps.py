@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import re
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -26,7 +27,9 @@ from cyberlab.proxmox.minting import TICKET_USER
 _SSH_SECONDS = 8.0
 _SPARE = 10.0  # seconds that a step has beyond the deadlines of the calls in it
 _CLOCKS = 10  # seconds that two clocks may differ
-_STAMP = re.compile(r"PVEVNC:([0-9A-F]{8})::")
+_STAMP = re.compile(r"PVE(?:VNC|:[^:]+):([0-9A-F]{8})::")  # of a ticket, of a cookie
+
+Turns = defaultdict[int, asyncio.Lock]  # by VMID: two consoles that open at once replace each other's password
 
 
 @dataclass(slots=True)
@@ -36,6 +39,12 @@ class Walk:
     cluster: Cluster
     vmid: int | None  # None: any that runs
     patience: float  # seconds for each step of the handshake
+    node: str = ""  # as the settings call it
+    turns: Turns = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    begun: float = field(default_factory=time.time)
+    found: dict[str, object] = field(default_factory=dict)  # what the step that runs has measured
+    skew_told: bool = False
+    gated: bool = False  # the key may run certain commands alone
     warnings: list[str] = field(default_factory=list)  # of the step that runs
     explain: Callable[[], Awaitable[Problem | None]] | None = None  # the cluster's word on the VM, once it is chosen
     closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
@@ -51,36 +60,29 @@ class Walk:
 
 
 async def _ssh(walk: Walk) -> list[str]:
-    if not walk.cluster.settings.needs_ssh:
+    settings = walk.cluster.settings
+    if not settings.needs_ssh:
+        walk.here = walk.node
         return ["not needed: this cluster is asked over HTTPS alone"]
-    doors = walk.cluster.doors()
-    answers = await asyncio.gather(
-        *(ssh.run("hostname", timeout=_SSH_SECONDS, idempotent=True) for _, ssh in doors), return_exceptions=True
-    )
-    said, lost = [], []
-    for (settings, _), answer in zip(doors, answers, strict=True):
-        where = f"{settings.ssh_user}@{settings.ssh_host}:{settings.ssh_port}"
-        if isinstance(answer, Problem):
-            lost.append(answer)
-            walk.warnings.append(f"{where}: {answer.advice.title} ({answer}); the other nodes stand in for it")
-        elif isinstance(answer, BaseException):
-            raise answer
-        else:
-            walk.here = walk.here or answer.stdout.strip().partition(".")[0]  # a node's name is its host's
-            said.append(f"{where}; host key known, our key accepted")
-    if not said:
-        walk.warnings.clear()
-        raise lost[0]
-    return said
+    result = await walk.cluster.ssh.run("hostname", timeout=_SSH_SECONDS, idempotent=True)
+    walk.here = result.stdout.strip().partition(".")[0]  # a node's name in Proxmox is its host's
+    if walk.node and walk.here != walk.node:
+        walk.warnings.append(f"the settings call this node {walk.node}, its own name is {walk.here}")
+    return [f"{settings.ssh_user}@{settings.ssh_host}:{settings.ssh_port}; host key known, our key accepted"]
 
 
 async def _pvesh(walk: Walk) -> list[str]:
     version = await walk.cluster.version()
     health = walk.cluster.health()[0]
+    walk.found |= {"version": version, "source": walk.cluster.settings.source, "warm_workers": health.warm}
+    if walk.cluster.settings.source == "https":
+        return [f"Proxmox VE {version}, asked over HTTPS"]
     if health.cold:
-        walk.warnings.append(f"not kept loaded on the node, so each call costs it 0.6 CPU-seconds: {health.cold}")
-    how = "; asked over HTTPS" if walk.cluster.settings.source == "https" else ""
-    return [f"Proxmox VE {version}" + ("; kept loaded on the node" if health.warm else how)]
+        walk.warnings.append(
+            "not kept loaded on the node, so each call falls back to the plain command and costs it 0.6 CPU-seconds: "
+            f"{health.cold}"
+        )
+    return [f"Proxmox VE {version}" + ("; kept loaded on the node" if health.warm else "")]
 
 
 async def _inventory(walk: Walk) -> list[str]:
@@ -90,6 +92,7 @@ async def _inventory(walk: Walk) -> list[str]:
     machines = [found for found in inventory.resources.values() if found.kind == "qemu"]
     running = sum(found.status == "running" for found in machines)
     offline = sorted(name for name, status in nodes.items() if status != "online")
+    walk.found |= {"nodes": len(nodes), "nodes_offline": offline}
     if offline:
         walk.warnings.append(f"offline: {', '.join(offline)}; no console opens there")
     containers = len(inventory.resources) - len(machines)
@@ -102,6 +105,7 @@ async def _inventory(walk: Walk) -> list[str]:
 async def _cookie(walk: Walk) -> list[str]:
     settings = walk.cluster.settings
     walk.cookie = await walk.cluster.auth_cookie()
+    _compare_clocks(walk, walk.cookie)
     if settings.by_token:
         return [f"none: the API token {settings.token_name} takes its place"]
     if settings.password.get_secret_value():
@@ -124,6 +128,10 @@ async def _vm(walk: Walk) -> list[str]:
     async def moved(node: str) -> None:
         walk.warnings.append(f"{label} has just moved to {node}")
 
+    # Held until the walk ends: consoles of one machine that open at the same time take the password from each other.
+    turn = walk.turns[vm.vmid]
+    await turn.acquire()
+    walk.closing.callback(turn.release)
     row = Vm(cluster=cluster.name, vmid=vm.vmid, kind=VmKind(vm.kind), node=vm.node, name=vm.name)
     walk.terminal = has_terminal(row)
     walk.source = VmSource(cluster, row, moved)
@@ -142,18 +150,13 @@ def _first_running(walk: Walk) -> Resource:
 
 
 async def _ticket(walk: Walk) -> list[str]:
-    before = int(time.time())
     walk.ticket = ticket = await walk.source.ticket()
-    skew = _skew(ticket.ticket, before, time.time())
-    if abs(skew) > _CLOCKS:
-        walk.warnings.append(
-            f"the clock of {ticket.node_host} is {abs(skew)} s {'ahead of' if skew > 0 else 'behind'} this machine's; "
-            "compare both with `timedatectl`"
-        )
+    _compare_clocks(walk, ticket.ticket)
     if walk.terminal:
         return [f"for a terminal; {_opened(walk)}"]
     # Before the hardening, the VNC password was the beginning of the ticket.
     old = ticket.ticket.startswith("PVEVNC:") and ticket.password == ticket.ticket[: len(ticket.password)]
+    walk.found["ticket_format"] = "old" if old else "new"
     form = "old format, from before April 2026" if old else "new format"
     return [f"{form}; {_opened(walk)}"]
 
@@ -165,11 +168,20 @@ def _opened(walk: Walk) -> str:
     return f"pvesh ran on {ticket.node_host} and opened port {ticket.port}"
 
 
-def _skew(ticket: str, before: int, after: float) -> int:
-    """Seconds that the node's clock is ahead; 0 while the ticket's time lies between ``before`` and ``after``."""
-    match = _STAMP.search(ticket)
-    stamp = int(match[1], 16) if match else before
-    return stamp - before if stamp < before else max(0, stamp - int(after))
+def _compare_clocks(walk: Walk, signed: str) -> None:
+    """Warn of a node whose clock differs; ``signed``: a cookie or ticket that it has made during this walk."""
+    match = _STAMP.search(signed)
+    if match is None:
+        return
+    stamp, now = int(match[1], 16), time.time()
+    skew = stamp - int(walk.begun) if stamp < int(walk.begun) else max(0, stamp - int(now))
+    walk.found["clock_skew"] = skew
+    if abs(skew) > _CLOCKS and not walk.skew_told:
+        walk.skew_told = True
+        walk.warnings.append(
+            f"the clock of {walk.here or walk.node or 'the node'} is {abs(skew)} s "
+            f"{'ahead of' if skew > 0 else 'behind'} this machine's; compare both with `timedatectl`"
+        )
 
 
 async def _tls(walk: Walk) -> list[str]:
@@ -177,7 +189,7 @@ async def _tls(walk: Walk) -> list[str]:
     walk.link = await connect(walk.target)
     walk.closing.callback(walk.link.abort)
     certificate = walk.link.transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
-    said, warnings = described(certificate, walk.ticket, walk.cluster.settings_behind(walk.ticket))
+    said, warnings = described(certificate, walk.ticket, walk.cluster.settings_behind(walk.ticket), walk.found)
     walk.warnings += warnings
     return said
 
@@ -226,7 +238,7 @@ class Step:
         return walk.patience
 
 
-STEPS = (
+WAY = (
     Step("SSH", _ssh, (), problems.SSH_REFUSED),
     Step("pvesh", _pvesh, ("SSH",), problems.PVESH_TIMEOUT),
     Step("inventory", _inventory, ("pvesh",), problems.PVESH_TIMEOUT),

@@ -34,6 +34,10 @@ class Caller:
 PORTAL = Caller()
 
 
+class GoHome(Exception):
+    """The node that the call is about can be asked itself again; here it was in line as a guest."""
+
+
 class _Entry:
     """One call that waits."""
 
@@ -82,7 +86,7 @@ class Admission:
 
         ``subject``: the node that the call is about; ``foreign``: another one than the node that is asked, and if
         that one hangs, so does the call: such calls leave a place for the others. Raises Problem(SSH_BUSY) after
-        PATIENCE seconds or when too many wait, Problem(SHUTTING_DOWN).
+        PATIENCE seconds or when too many wait, Problem(SHUTTING_DOWN), GoHome.
         """
         await self._take(caller, subject, max(1, self._most - 1) if foreign else self._most)
         done = False
@@ -93,6 +97,12 @@ class Admission:
             if done and self._limit < self._most:
                 self._limit += 1
             self._free(subject)
+
+    def send_home(self, subject: str) -> None:
+        """Another node has come back: who stands in line here for something about it, asks there."""
+        for entry in self._order():
+            if entry.subject == subject and not entry.turn.done():
+                entry.turn.set_exception(GoHome())
 
     async def _take(self, caller: Caller, subject: str, share: int) -> None:
         if self._closed:

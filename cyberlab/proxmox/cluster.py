@@ -26,7 +26,6 @@ from cyberlab.proxmox.inventory import Inventory, InventoryCache
 from cyberlab.proxmox.nodes import Node, NodeHealth, Nodes
 from cyberlab.proxmox.passes import Pass
 from cyberlab.proxmox.routed import Routed
-from cyberlab.proxmox.ssh import SshPool
 from cyberlab.proxmox.tasks import Tasks
 from cyberlab.proxmox.tls import Trust
 from cyberlab.proxmox.trouble import meaning
@@ -67,10 +66,6 @@ class Cluster:
         self.api = Routed(settings, self._nodes)
         self._tasks = Tasks(self.api)
         self._inventory = InventoryCache(self.api.resources)
-
-    def doors(self) -> list[tuple[ClusterSettings, SshPool]]:
-        """The SSH connections of each node, with that node's settings, for whoever looks at them one by one."""
-        return [(node.settings, node.ssh) for node in self._nodes.all]
 
     def settings_behind(self, ticket: ConsoleTicket) -> ClusterSettings:
         """The settings of the node on which a ticket's port is open."""
@@ -183,7 +178,7 @@ class Cluster:
         """
         path = power_path(node, kind, vmid, action)
         if action == "reset" and kind != "qemu":
-            raise Problem(problems.VM_KIND_UNSUPPORTED, f"{kind}/{vmid} has no reset button")
+            raise Problem(problems.NO_RESET_BUTTON, f"{kind}/{vmid}")
         status = await self.status(node, kind, vmid)
         if action in _NEEDS_POWER and status.status == "stopped":
             raise Problem(problems.VM_STOPPED, f"{action} of {self.name}/{vmid}")

@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 
 from cyberlab import problems
 from cyberlab.problems import Problem
-from cyberlab.proxmox.admission import PORTAL, Admission, Caller
+from cyberlab.proxmox.admission import PORTAL, Admission, Caller, GoHome
 from cyberlab.proxmox.calls import Api
 from cyberlab.proxmox.https import HttpsApi
 from cyberlab.proxmox.passes import Passes
@@ -194,6 +194,9 @@ class Nodes:
                 async with node.admission.turn(caller, subject, foreign=foreign):
                     if node.trouble is None:  # it may have been lost while we stood in line
                         return await work(node)
+            except GoHome:
+                tried.clear()
+                continue
             except Unreachable as problem:
                 last = problem
                 self.fell(node, problem)
@@ -219,7 +222,7 @@ class Nodes:
     def fell(self, node: Node, problem: Problem) -> None:
         """A node could not be reached."""
         if not self._closed:
-            node.fell(problem, self._back)
+            node.fell(problem, lambda: self._back(node))
 
     def _choose(self, subject: str, tried: set[Node]) -> Node | None:
         """The subject itself, else the one with the shortest line."""
@@ -249,9 +252,14 @@ class Nodes:
         except TimeoutError:
             raise self._trouble(last) from None
 
-    def _back(self) -> None:
+    def _back(self, came: Node | None = None) -> None:
         self._recovered.set()
         self._recovered = asyncio.Event()
+        if came is not None and came.name:
+            # Or it would stand idle while a whole class waits for it in the lines of the others.
+            for node in self.all:
+                if node is not came:
+                    node.admission.send_home(came.name)
 
     def close(self) -> None:
         """End everything (blocking; called from the loop)."""

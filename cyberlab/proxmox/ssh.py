@@ -35,7 +35,7 @@ from cyberlab.proxmox.trouble import Unreachable
 from cyberlab.settings import ClusterSettings
 
 CHANNELS = 8  # per connection; sshd's MaxSessions is 10, which leaves two for commands that were given up
-_SPARE = 2
+SPARE = 2
 _CONNECT_SECONDS = 5.0
 _LEAST_SECONDS = 0.1  # a connection takes as long where nothing is wrong
 _RETRY_AFTER = 1.0  # seconds that a host that refused is left alone
@@ -54,7 +54,7 @@ class _Connection:
 
     @property
     def usable(self) -> bool:
-        return self.transport.is_active() and self.abandoned <= _SPARE
+        return self.transport.is_active() and self.abandoned <= SPARE
 
     def cut(self) -> None:
         """Wake whoever waits on it, without waiting for anything (so from any thread, the loop's too)."""
@@ -324,7 +324,7 @@ class SshPool:
             if others:
                 connection.limit = min(connection.limit, others)
             elif connection.abandoned:
-                connection.abandoned = _SPARE + 1  # what we gave up has taken all of them: leave it
+                connection.abandoned = SPARE + 1  # what we gave up has taken all of them: leave it
             else:
                 return False
             return True

@@ -303,7 +303,7 @@ class Calls:
         user = self._state.users.get(asked.partition("!")[0])
         paths = user.permissions if user is not None else {}
         if user is not None and user.userid == "root@pam":
-            paths = {"/": frozenset({"Sys.Modify", "VM.Console", "VM.PowerMgmt"})}
+            paths = {"/": frozenset({"Sys.Modify", "VM.Audit", "VM.Console", "VM.PowerMgmt", "VM.Snapshot.Rollback"})}
         return {path: dict.fromkeys(sorted(privileges), 1) for path, privileges in paths.items()}
 
 

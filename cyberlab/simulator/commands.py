@@ -63,6 +63,9 @@ class Commands:
             return Outcome(0, "", "")
         if name == "hostname":
             return Outcome(0, f"{self._here}\n", "")
+        if program == "/usr/sbin/sshd" and args == ["-T"]:
+            startups = ":".join(map(str, self._options.max_startups))
+            return Outcome(0, f"maxsessions {self._options.max_sessions}\nmaxstartups {startups}\n", "")
         if name == "true":
             return Outcome(0, "", "")
         if name == "date" and args == ["+%s.%N"]:

@@ -11,9 +11,12 @@ from tests.cli.conftest import Shell
 STEPS = [
     "settings",
     "SSH",
+    "sshd",
     "pvesh",
     "inventory",
+    "ports",
     "auth cookie",
+    "rights",
     "VM",
     "ticket",
     "TLS",

@@ -66,6 +66,9 @@ def test_green(unmigrated: Shell, node: Node) -> None:
     expected = {
         "settings": rf"complete: cluster demo at {node.settings['PROXMOX_HOST']}",
         "SSH": rf"root@127\.0\.0\.1:{node.settings['PROXMOX_SSH_PORT']}; host key known, our key accepted",
+        "sshd": r"MaxSessions 10, MaxStartups from 10 on",
+        "ports": r"\d of the 100 console ports \(5900-5999\) in use",
+        "rights": r"everything: root@pam asks",
         "pvesh": r"Proxmox VE 9\.1\.9; kept loaded on the node",
         "inventory": r"7 VMs \(3 running\), 1 container, 3 nodes warning: offline: pve3; no console opens there",
         "auth cookie": r"made over SSH for root@pam",
@@ -80,7 +83,7 @@ def test_green(unmigrated: Shell, node: Node) -> None:
     }
     for step, words in expected.items():
         assert re.fullmatch(words, result.said[step]), (step, result.said[step])
-    assert re.fullmatch(r"All 12 steps held, in \d+ ms: consoles open\.", result.closing)
+    assert re.fullmatch(r"All 15 steps held, in \d+ ms: consoles open\.", result.closing)
 
 
 @pytest.mark.parametrize("arguments", [["demo/102"], ["--vm", "demo/102"]])
@@ -103,8 +106,8 @@ def test_ssh_port_refused(unmigrated: Shell, node: Node, closed_port: int, tmp_p
     result = checked(unmigrated, node.settings | changed)
     result.explains("SSH", "ssh-refused", "No SSH connection to PROXMOX_SSH_HOST", "is sshd running there")
     assert f"detail: 127.0.0.1:{closed_port}: Connection refused" in result.said["SSH"]
-    assert [result.marks[step] for step in STEPS[2:]] == ["–"] * 10
-    assert result.closing == "Failed: SSH. Not tried, as they need what failed: 10 steps."
+    assert [result.marks[step] for step in STEPS[2:]] == ["–"] * 13
+    assert result.closing == "Failed: SSH. Not tried, as they need what failed: 13 steps."
 
 
 def test_another_client_key(unmigrated: Shell, node: Node, tmp_path: Path) -> None:
@@ -205,8 +208,8 @@ def test_json(unmigrated: Shell, node: Node) -> None:
     assert {(step["cluster"], step["state"], step["problem"], step["more"]) for step in steps} == {
         ("demo", "held", None, "")
     }
-    assert steps[3]["said"] == ["7 VMs (3 running), 1 container, 3 nodes"]
-    assert steps[3]["warnings"] == ["offline: pve3; no console opens there"]
+    assert steps[4]["said"] == ["7 VMs (3 running), 1 container, 3 nodes"]
+    assert steps[4]["warnings"] == ["offline: pve3; no console opens there"]
     assert all(isinstance(step["milliseconds"], int) for step in steps)
 
 
@@ -222,13 +225,13 @@ def test_json_of_a_failure(unmigrated: Shell, node: Node) -> None:
         "detail": "demo/101 is stopped",
     }
     assert steps["VM"]["more"] == "docs/troubleshooting.md#vm-stopped"
-    assert {step["state"] for step in list(steps.values())[6:]} == {"not tried"}
+    assert {step["state"] for step in list(steps.values())[9:]} == {"not tried"}
 
 
 def test_json_of_bad_settings(unmigrated: Shell) -> None:
     status, out = check(unmigrated, {"BCRYPT_COST": "99"}, "--json")
     assert status == 2
-    assert [step["state"] for step in json.loads(out)] == ["failed"] + ["not tried"] * 11
+    assert [step["state"] for step in json.loads(out)] == ["failed"] + ["not tried"] * 14
 
 
 @pytest.mark.parametrize(

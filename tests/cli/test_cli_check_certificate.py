@@ -46,7 +46,7 @@ def _described(certificate: x509.Certificate, node: str = "pve1", **settings: An
     ca = _certificate(CLUSTERS, CLUSTERS).public_bytes(Encoding.PEM).decode()
     ticket = ConsoleTicket(node, 5900, "ticket", "password", "root@pam", ca)
     return described(
-        certificate.public_bytes(Encoding.DER), ticket, ClusterSettings(_env_file=None, **settings)  # type: ignore[call-arg]
+        certificate.public_bytes(Encoding.DER), ticket, ClusterSettings(_env_file=None, **settings), {}  # type: ignore[call-arg]
     )  # fmt: skip
 
 
@@ -86,15 +86,15 @@ def test_why_it_was_accepted(settings: dict[str, Any], words: str) -> None:
 
 
 def test_it_ends_soon() -> None:
-    assert _described(_certificate(CLUSTERS, NODE, days=14))[1] == []
-    lines, warnings = _described(_certificate(CLUSTERS, NODE, days=13))
-    assert lines[0].endswith(": 13 days left")
-    assert warnings == ["it ends soon: `pvecm updatecerts` on the node renews Proxmox's own"]
+    assert _described(_certificate(CLUSTERS, NODE, days=30))[1] == []
+    lines, warnings = _described(_certificate(CLUSTERS, NODE, days=29))
+    assert lines[0].endswith(": 29 days left")
+    assert warnings == ["it ends in 29 days: `pvecm updatecerts` on the node renews Proxmox's own"]
 
 
 def test_one_that_only_openssl_reads() -> None:
     ticket = ConsoleTicket("pve1", 5900, "ticket", "password", "root@pam", "")
-    lines, warnings = described(b"0", ticket, ClusterSettings(_env_file=None))  # type: ignore[call-arg]
+    lines, warnings = described(b"0", ticket, ClusterSettings(_env_file=None), {})  # type: ignore[call-arg]
     assert lines[0].startswith("accepted, but it cannot be read here: ")
     assert warnings == []
 

@@ -118,6 +118,31 @@ async def test_another_node_while_that_one_cannot_be_reached(
 
 
 @pytest.mark.gen_test(timeout=60)
+async def test_who_waits_at_another_node_goes_back_with_their_own(
+    pair: SimulatedCluster, make_cluster: MakeCluster
+) -> None:
+    await pair.booted()
+    cluster = make_cluster(settings_of(pair, extra="calls_at_once = 2")[0])
+    sshd = pair.members["pve2"].sshd
+    await cluster.auth_cookie()
+    await sshd.listener.close()
+    pair.options.call_cost = 1000.0
+    busy = [asyncio.ensure_future(cluster.console_ticket("pve1", "qemu", 100)) for _ in range(2)]
+    await until(lambda: cluster.health()[0].working == 2)
+    waiting = [asyncio.ensure_future(source(cluster, 102, "pve2").ticket()) for _ in range(3)]
+    await until(lambda: cluster.health()[0].waiting == 3)
+    await until(lambda: len(pair.members["pve1"].sshd._runs) == 2)
+    pair.options.call_cost = 0.0
+    await sshd.listener.reopen()
+    hosts = {ticket.host for ticket in await asyncio.gather(*waiting)}
+    assert hosts == {pair.members["pve2"].environment()["PROXMOX_HOST"]}
+    assert not any(task.done() for task in busy)
+    for task in busy:
+        task.cancel()
+    await asyncio.gather(*busy, return_exceptions=True)
+
+
+@pytest.mark.gen_test(timeout=60)
 async def test_an_only_node_that_restarts_its_sshd_costs_nobody_a_console(
     node: SimulatedCluster, make_cluster: MakeCluster
 ) -> None:
