@@ -24,7 +24,9 @@ class Flight(Generic[T]):
         """What ``call`` returns or raises, made once for all who ask meanwhile; it has its own deadline."""
         if self._closed:
             raise Problem(problems.SHUTTING_DOWN)
-        if self._task is None:
+        # One that has ended in this very turn of the loop is no answer to who asks now: who asks until an answer is
+        # young enough would get the old one again and again, without ever letting the loop go on.
+        if self._task is None or self._task.done():
             self._task = asyncio.create_task(call())
             self._task.add_done_callback(self._landed)
         task = self._task

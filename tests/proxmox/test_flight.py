@@ -106,3 +106,19 @@ async def test_an_answer_is_kept_for_a_while(monkeypatch: pytest.MonkeyPatch) ->
         await kept.get()
     assert await kept.get() == 4, "a failure is not kept"
     kept.close()
+
+
+@pytest.mark.gen_test(timeout=5)
+async def test_whoever_asks_in_the_moment_of_its_end_gets_a_call_of_their_own() -> None:
+    flight: Flight[int] = Flight()
+    late: list[asyncio.Task[int]] = []
+
+    async def call() -> int:
+        if not late:
+            # Its first step comes after this call has ended, and before anybody has been told.
+            late.append(asyncio.create_task(flight.join(call)))
+            return 1
+        return 2
+
+    assert await flight.join(call) == 1
+    assert await late[0] == 2
