@@ -13,12 +13,12 @@ import asyncio
 import contextlib
 import socket
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, FilePayload, Page, async_playwright
 from tornado.httpserver import HTTPServer
 
 from cyberlab.console.registry import ConsoleRequest
@@ -40,22 +40,47 @@ SIZES = {"desktop": (1200, 800), "phone": (360, 740)}
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One page; ``also``: in which other forms it goes into the documentation."""
+    """One page; ``also``: in which other forms it goes into the documentation; ``steps``: what is done on it first."""
 
     name: str
     who: str
     path: str
     also: tuple[str, ...] = ()
+    steps: Callable[[Page], Awaitable[None]] | None = None
+
+
+async def _upload(page: Page) -> None:
+    rows = [f"s{2000 + number};Student {number};s{2000 + number}@uni.example;student" for number in range(40)]
+    rows[7] = rows[7].replace("student", "studnet")
+    rows[21] = rows[21].replace("@", " at ")
+    content = "\n".join(["user;name;email;role", *rows]).encode()
+    await page.locator("[name=file]").set_input_files(
+        FilePayload(name="first-years.csv", mimeType="text/csv", buffer=content)
+    )
+    await page.locator("form.form button").click()
+
+
+async def _end_all(page: Page) -> None:
+    await page.locator("[data-select-every]").check()
+    await page.locator("button[value=today]").click()
+
+
+async def _start_stopped(page: Page) -> None:
+    await page.locator("[data-state=running] .word").first.wait_for()
+    await page.locator("[data-choose-state=stopped]").click()
+    await page.locator("[role=toolbar] [value=start]").click()
 
 
 def shots(world: World) -> list[Shot]:
     """Every page, with the ids of this world."""
     group, vm, user = world.group, world.vms["kali-01"], world.users["ada"]
     everywhere = ("dark", "phone")
+    pairing = f"class={world.group + 1}&machines=forensics-*&by=order&can_power=1&can_reset=1&free=1&new=1"
     return [
         Shot("sign-in", "", "/auth/login"),
         Shot("student", "ada", "/student", everywhere),
         Shot("account", "ada", "/account"),
+        Shot("preferences", "ada", "/account/preferences"),
         Shot("tokens", "admin", "/account/tokens"),
         Shot("teacher", "teacher", "/teacher"),
         Shot("class", "teacher", f"/teacher/classes/{group}", everywhere),
@@ -68,8 +93,10 @@ def shots(world: World) -> list[Shot]:
         Shot("machine", "admin", f"/admin/vms/{vm}"),
         Shot("assignments", "admin", "/admin/assignments"),
         Shot("assignment-new", "admin", "/admin/assignments/new"),
-        Shot("pairing", "admin", f"/admin/assignments/pair?class={group}"),
+        Shot("pairing", "admin", f"/admin/assignments/pair?{pairing}"),
+        Shot("assignments-ending", "admin", "/admin/assignments", steps=_end_all),
         Shot("import", "admin", "/admin/import"),
+        Shot("import-report", "admin", "/admin/import", steps=_upload),
         Shot("changes", "admin", "/admin/changes"),
         Shot("consoles", "admin", "/admin/consoles"),
         Shot("consoles-past", "admin", "/admin/consoles/past"),
@@ -77,6 +104,7 @@ def shots(world: World) -> list[Shot]:
         Shot("audit", "admin", "/admin/audit"),
         Shot("health", "admin", "/admin/health"),
         Shot("error", "ada", "/nothing-here"),
+        Shot("class-starting", "teacher", f"/teacher/classes/{group}", steps=_start_stopped),
     ]
 
 
@@ -99,6 +127,8 @@ def fill(world: World) -> list[ConsoleRequest]:
             world.users[login] = user.id
             world.tokens[login] = logins.create(s, user.id, address="192.0.2.7", user_agent=AGENT, lifetime=3600)
             groups.add_member(s, TEST, group.id, user.id)
+            if number < 7:
+                groups.add_member(s, TEST, other.id, user.id)
             vm = vms.by_ref(s, "pve", 201 + number)
             assert isinstance(vm, Vm)
             world.vms[vm.name] = vm.id
@@ -137,6 +167,7 @@ async def lab(folder: Path) -> AsyncIterator[tuple[World, str]]:
     world.cluster.found += [
         *(resource(100 + n, name, "stopped") for n, name in enumerate(("kali", "spare", "other"))),
         resource(300, "metasploit-2", tags=("netsec", "shared")),
+        *(resource(311 + n, f"forensics-{n + 1}", "stopped", pool="ws26") for n in range(6)),
         resource(301, "exam-web", "running", pool="exam"),
         resource(302, "disk-image", "stopped", kind="lxc"),
     ]
@@ -171,6 +202,8 @@ async def take(
     page = await context.new_page()
     response = await page.goto(url + shot.path)
     assert response is not None
+    if shot.steps is not None:
+        await shot.steps(page)
     with contextlib.suppress(Exception):
         await page.wait_for_load_state("networkidle", timeout=3000)
     if response.status == 404 and shot.name != "error":

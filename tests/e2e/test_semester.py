@@ -226,7 +226,7 @@ async def test_a_teachers_class(lab: Semester) -> None:
         batch = tom.get_by_role("region", name="What was asked for last")
         await expect(batch).to_contain_text("Start 5 machines")
         await expect(batch.get_by_role("progressbar")).to_be_visible()
-        await expect(batch).to_contain_text("all done")
+        await expect(batch).to_contain_text("all done", timeout=20_000)
         await expect(tom.get_by_text("13 of 13 running")).to_be_visible()
 
         # Who is there; the teacher watches while the student goes on working.
