@@ -64,6 +64,14 @@ VM_KIND_UNSUPPORTED = _advice(
     "Containers open as a terminal. Whoever sees this has asked for a picture of one: please report how.",
 )
 
+NO_RESET_BUTTON = _advice(
+    "no-reset-button",
+    "This machine has no reset button",
+    "Restart it instead, or switch it off and on again.",
+    "It is an LXC container; Proxmox presses the reset button of virtual machines alone.",
+    "Restart, or stop and start it.",
+)
+
 OPERATION_BUSY = _advice(
     "operation-busy",
     "Something else is being done with this machine already",
@@ -192,7 +200,7 @@ TLS_MISMATCH = _advice(
     "The lab's cluster shows a certificate that the portal does not trust",
     ASK_ADMIN,
     "The certificate on port 8006 is not the one of PROXMOX_TLS_FINGERPRINT, or, where none is set, is not signed by "
-    "the cluster's CA or one of the system's for the name in PROXMOX_HOST.",
+    "the cluster's CA or one of the system's for the name in PROXMOX_HOST, or it has expired.",
     "Compare with the node's own (/etc/pve/local/pve-ssl.pem), and set the fingerprint if they agree: "
     "openssl s_client -connect HOST:8006 </dev/null | openssl x509 -noout -fingerprint -sha256",
 )

@@ -30,7 +30,7 @@ PYTHON: Places = {
     "Conflict": (1,),
     "Explanation": (0, 1, 2),
     "Rejected": (0,),
-    "_advice": (1, 2),
+    "_advice": (1, 2, 3, 4),
     "_step": (1,),
     "added": (1,),
     "Question": (0, 1, 2),

@@ -143,6 +143,7 @@ class CommonHandler(RequestHandler):
                     "meaning": explanation.meaning,
                     "advice": explanation.advice,
                     "request_id": self.request_id,
+                    "help": f"/help/{explanation.code}" if explanation.code else "",
                 },
                 status_code,
             )

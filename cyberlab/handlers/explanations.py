@@ -19,10 +19,11 @@ class Explanation:
     title: str
     meaning: str
     advice: str
+    code: str = ""  # of the problem behind it, for a link to its help
 
     def translated(self, translate: Callable[[str], str]) -> Explanation:
         """The same in another language."""
-        return Explanation(translate(self.title), translate(self.meaning), translate(self.advice))
+        return Explanation(translate(self.title), translate(self.meaning), translate(self.advice), self.code)
 
 
 class Refusal(HTTPError):
@@ -113,7 +114,7 @@ _BY_STATUS = {
     503: BUSY,
 }
 UNAVAILABLE = (Problem, PoolBusy, DatabaseUnavailable, TimeoutError)
-_INTERNAL = Explanation(CATALOGUE[INTERNAL].title, "Your request was not carried out.", ASK_ADMIN)
+_INTERNAL = Explanation(CATALOGUE[INTERNAL].title, "Your request was not carried out.", ASK_ADMIN, INTERNAL)
 
 
 def status_of(error: BaseException | None, otherwise: int) -> int:
@@ -136,5 +137,5 @@ def explain(status: int, error: BaseException | None) -> Explanation:
     if isinstance(error, DatabaseUnavailable):
         return NO_DATABASE
     if isinstance(error, Problem):
-        return Explanation(error.advice.title, "Your request was not carried out.", error.advice.user)
+        return Explanation(error.advice.title, "Your request was not carried out.", error.advice.user, error.code)
     return _BY_STATUS.get(status, _INTERNAL if status >= 500 else _BY_STATUS[400])

@@ -8,7 +8,19 @@ from urllib.parse import urlsplit
 from tornado.routing import URLSpec
 from tornado.web import Application
 
-from cyberlab.handlers import console, factors, files, languages, login, moments, power, sso, student, vnc_proxy
+from cyberlab.handlers import (
+    console,
+    factors,
+    files,
+    help,
+    languages,
+    login,
+    moments,
+    power,
+    sso,
+    student,
+    vnc_proxy,
+)
 from cyberlab.handlers.account import base as account
 from cyberlab.handlers.account import confirm as account_confirm
 from cyberlab.handlers.account import factors as account_factors
@@ -67,6 +79,7 @@ def routes(portal: Portal) -> list[URLSpec]:
         ("/account/password", account.PasswordHandler),
         ("/account/preferences", account_preferences.PreferencesHandler),
         ("/account/zones", account_preferences.ZoneSuggestionsHandler),
+        ("/help/([a-z-]{1,64})", help.HelpHandler),
         ("/language", account_preferences.LanguageHandler),
         ("/account/totp", account_factors.AppHandler),
         ("/account/confirm", account_confirm.ConfirmHandler),

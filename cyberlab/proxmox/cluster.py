@@ -178,7 +178,7 @@ class Cluster:
         """
         path = power_path(node, kind, vmid, action)
         if action == "reset" and kind != "qemu":
-            raise Problem(problems.VM_KIND_UNSUPPORTED, f"{kind}/{vmid} has no reset button")
+            raise Problem(problems.NO_RESET_BUTTON, f"{kind}/{vmid}")
         status = await self.status(node, kind, vmid)
         if action in _NEEDS_POWER and status.status == "stopped":
             raise Problem(problems.VM_STOPPED, f"{action} of {self.name}/{vmid}")

@@ -69,7 +69,7 @@ function connect() {
     event(event) {
       if (event.event === "step") step(event);
       else if (event.event === "ready") begin();
-      else if (event.event === "end") mine.end = event;
+      else if (event.event === "end") mine.end = { ...event, help: `/help/${event.code}` };
     },
     screen: begin,
     closed(event) { if (attempt === mine) ended(mine, event); },
@@ -113,6 +113,7 @@ function lost(end, wait) {
   byId("lost-title").textContent = end?.title ?? t("Connection lost");
   byId("lost-advice").textContent = end?.advice ?? "";
   byId("lost-advice").hidden = !end?.advice;
+  help(end?.help);
   phase("lost");
   const tick = () => {
     const left = until - performance.now();
@@ -123,12 +124,21 @@ function lost(end, wait) {
   countdown = setInterval(tick, 250);
 }
 
-function refused({ code, title, advice, request_id: id }) {
+// Where to read on about what happened: the portal's own page, for who is still signed in.
+function help(address) {
+  for (const link of document.querySelectorAll("[data-help]")) {
+    link.parentElement.hidden = !address;
+    if (address) link.href = address;
+  }
+}
+
+function refused({ code, title, advice, request_id: id, help: address }) {
   clearInterval(countdown);
   byId("refused-title").textContent = title ?? t("The console is closed");
   byId("refused-advice").textContent = advice ?? "";
   byId("refused-id").hidden = !id;
   byId("refused-id").querySelector("code").textContent = id ?? "";
+  help(SIGNED_OUT.has(code) ? "" : address);
   const signIn = byId("sign-in");
   signIn.hidden = !SIGNED_OUT.has(code);
   signIn.href = `/auth/login?next=${encodeURIComponent(location.pathname)}`;
@@ -159,7 +169,8 @@ function listen() {
     if (!["Control", "Alt", "Shift"].includes(event.key)) return;
     event.stopPropagation();
     viewer.release();
-    document.querySelector(".toolbar button:not(:disabled), .toolbar summary").focus();
+    const there = document.querySelectorAll(".toolbar button:not(:disabled), .toolbar summary");
+    [...there].find((element) => element.checkVisibility()).focus();
   }, { capture: true });
   document.addEventListener("click", (event) => {
     for (const menu of document.querySelectorAll("details.menu[open]")) {

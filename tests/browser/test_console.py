@@ -144,6 +144,19 @@ async def test_an_end_that_passes_is_waited_for(open_page: OpenPage, console: Sc
 
 
 @pytest.mark.gen_test(timeout=60)
+async def test_an_end_leads_to_the_portals_own_help(open_page: OpenPage, console: ScriptedConsole, path: str) -> None:
+    console.end = STOPPED
+    async with open_page("teacher") as page:
+        await page.goto(path.replace("/student/", "/teacher/"))
+        async with page.expect_popup() as popup:
+            await page.get_by_role("link", name="More about this").click()
+        help_page = await popup.value
+        await expect(help_page.get_by_role("heading", name="This machine is switched off")).to_be_visible()
+        await expect(help_page.get_by_text("The VM is stopped.")).to_be_visible()
+        await expect(help_page.get_by_text("Start it in Proxmox.")).to_be_visible()
+
+
+@pytest.mark.gen_test(timeout=60)
 async def test_a_refused_upgrade_names_its_cause(
     open_page: OpenPage, console: ScriptedConsole, world: World, path: str
 ) -> None:
@@ -155,6 +168,7 @@ async def test_a_refused_upgrade_names_its_cause(
         console.sockets[-1].drop()
         await page.get_by_role("button", name="Now").click()
         await expect(page.get_by_role("alert")).to_contain_text("This machine is not assigned to you")
+        await expect(page.get_by_role("link", name="More about this")).to_be_hidden()
         await expect(page.get_by_role("link", name="Sign in")).to_be_hidden()
 
 

@@ -69,6 +69,7 @@ def _filled(pattern: str, world: World) -> str:
         "/admin/classes": world.group,
     }
     number = next((value for prefix, value in ids.items() if pattern.startswith(prefix)), vm)
+    pattern = pattern.replace("([a-z-]{1,64})", "vm-gone")
     return re.sub(r"\(\[0-9\][^)]*\)", str(number), pattern).rstrip("$")
 
 

@@ -88,7 +88,7 @@ async def test_errors_speak_what_was_asked_for(client: Client) -> None:
     assert "Request id: " + plain.headers["X-Request-Id"] in text(plain)
     answer = await client.ask("/student/states")
     assert answer.headers["Content-Type"].startswith("application/json")
-    assert json.loads(answer.body).keys() == {"title", "meaning", "advice", "request_id"}
+    assert json.loads(answer.body).keys() == {"title", "meaning", "advice", "request_id", "help"}
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ async def test_what_is_wrong_with_a_task(cluster: Cluster, node: SimulatedCluste
         assert await code_of(cluster.begin("pve1", "qemu", 101, action)) == problems.VM_STOPPED
     assert await code_of(cluster.begin("pve1", "qemu", 999, "start")) == problems.VM_GONE
     assert await code_of(cluster.rollback("pve1", "qemu", 999, "lesson1", False)) == problems.VM_GONE
-    assert await code_of(cluster.begin("pve1", "lxc", 300, "reset")) == problems.VM_KIND_UNSUPPORTED
+    assert await code_of(cluster.begin("pve1", "lxc", 300, "reset")) == problems.NO_RESET_BUTTON
 
 
 @pytest.mark.gen_test(timeout=30)
