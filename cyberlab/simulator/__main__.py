@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cyberlab.simulator.node import SimulatedCluster, StateInUse
 from cyberlab.simulator.options import Options
-from cyberlab.simulator.state import classroom, demo_cluster
+from cyberlab.simulator.state import add_lab, classroom, demo_cluster
 
 
 def main() -> None:
@@ -26,6 +26,8 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=0, help="that many nodes at ADDRESS and the addresses behind it")
     parser.add_argument("--address", default="127.0.0.11", help="of the first node, with --nodes")
     parser.add_argument("--machines", type=int, default=0, help="that many machines instead of the demo's")
+    parser.add_argument("--lab", type=int, default=0, help="that many machines more, with snapshots; half of them run")
+    parser.add_argument("--task-seconds", type=float, default=0.0, help="how long power and snapshot tasks take")
     parser.add_argument("--cores", type=float, default=0.0, help="cores of a node; calls then cost what real ones do")
     parser.add_argument("--no-qemu", action="store_true", help="draw the guests' screens even where QEMU is installed")
     parser.add_argument("--with-parent", action="store_true", help="end when stdin reaches its end")
@@ -42,6 +44,10 @@ async def _run(args: argparse.Namespace) -> None:
         loop.add_reader(0, _until_end, stop)
     several = args.nodes or args.machines
     state = classroom(args.name or "demo", args.nodes or 1, args.machines) if several else demo_cluster()
+    if args.lab:
+        add_lab(state, args.lab)
+    options = Options.as_measured(args.cores) if args.cores else Options()
+    options.task_duration = args.task_seconds
     first = ipaddress.ip_address(args.address)
     cluster = SimulatedCluster(
         args.state,
@@ -49,7 +55,7 @@ async def _run(args: argparse.Namespace) -> None:
         ssh_port=args.ssh_port,
         api_port=args.api_port,
         state=state,
-        options=Options.as_measured(args.cores) if args.cores else None,
+        options=options,
         addresses={name: str(first + number) for number, name in enumerate(state.nodes)} if args.nodes else None,
     )
     try:

@@ -191,3 +191,20 @@ def demo_cluster() -> ClusterState:
     return ClusterState(
         {node.name: node for node in nodes}, {vm.vmid: vm for vm in vms}, {user.userid: user for user in users}
     )
+
+
+def add_lab(state: ClusterState, count: int) -> None:
+    """``count`` machines lab-01 and so on, on the nodes that are online in turn; those with odd numbers run.
+
+    Each has two snapshots to go back to, lesson-1 and lesson-2.
+    """
+    nodes = [node.name for node in state.nodes.values() if node.online]
+    for number in range(1, count + 1):
+        snapshots = {
+            "lesson-1": Snapshot("lesson-1", 1_795_350_684, "as installed"),
+            "lesson-2": Snapshot("lesson-2", 1_795_437_084, parent="lesson-1"),
+        }
+        name = f"lab-{number:02d}"
+        vm = Vm(400 + number, nodes[number % len(nodes)], name, running=number % 2 == 1, tags="lab")
+        vm.snapshots, vm.parent = snapshots, "lesson-2"
+        state.add(vm)

@@ -169,7 +169,8 @@ function listen() {
     if (!["Control", "Alt", "Shift"].includes(event.key)) return;
     event.stopPropagation();
     viewer.release();
-    document.querySelector(".toolbar button:not(:disabled), .toolbar summary").focus();
+    const there = document.querySelectorAll(".toolbar button:not(:disabled), .toolbar summary");
+    [...there].find((element) => element.checkVisibility()).focus();
   }, { capture: true });
   document.addEventListener("click", (event) => {
     for (const menu of document.querySelectorAll("details.menu[open]")) {

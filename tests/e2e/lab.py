@@ -8,7 +8,7 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,16 +62,25 @@ def free_port() -> int:
 class Lab:
     """Made by the admin's own commands: migrate, user add, assign, serve."""
 
-    def __init__(self, folder: Path, *, real: bool = True, port: int | None = None, **settings: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        real: bool = True,
+        port: int | None = None,
+        simulator: Sequence[str] = (),
+        **settings: str,
+    ) -> None:
         """``real``: with OpenSSH and QEMU, or else the simulator's own sshd and drawn guests.
 
-        ``port``: where the portal listens; None: a free one. ``settings``: further environment for the portal.
+        ``port``: where the portal listens; None: a free one. ``simulator``: further options of its command line.
+        ``settings``: further environment for the portal.
         """
         self.folder = folder
         plain = {name: value for name, value in os.environ.items() if not name.startswith("PROXMOX_")}
         self.simulator = Child(
             ["-m", "cyberlab.simulator", "--state", str(folder / "proxmox"), "--with-parent"]
-            + ([] if real else ["--no-qemu"]),
+            + ([] if real else ["--no-qemu"]) + [*simulator],
             r"^\{", plain, folder / "simulator.log",
         )  # fmt: skip
         self.sshd: Sshd | None = None

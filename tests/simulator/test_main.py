@@ -86,3 +86,12 @@ async def test_several_nodes_and_what_they_did(tmp_path: Path) -> None:
             "cpu": {"pve1": {}, "pve2": {}},
             "ssh": {"pve1": 0, "pve2": 0},
         }
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_a_lab_of_further_machines(tmp_path: Path) -> None:
+    async with _process(tmp_path, "--with-parent", "--lab", "3") as (_, ready):
+        machines = ready["vms"]
+        assert isinstance(machines, list)
+        assert [vm["name"] for vm in machines if vm["name"].startswith("lab-")] == ["lab-01", "lab-02", "lab-03"]
+        assert "kali-07" in {vm["name"] for vm in machines}
