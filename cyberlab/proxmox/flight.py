@@ -24,7 +24,8 @@ class Flight(Generic[T]):
         """What ``call`` returns or raises, made once for all who ask meanwhile; it has its own deadline."""
         if self._closed:
             raise Problem(problems.SHUTTING_DOWN)
-        if self._task is None:
+        # One that has ended is told of in the next turn of the loop: to await it would not even let that turn come.
+        if self._task is None or self._task.done():
             self._task = asyncio.create_task(call())
             self._task.add_done_callback(self._landed)
         task = self._task

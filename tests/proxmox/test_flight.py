@@ -106,3 +106,19 @@ async def test_an_answer_is_kept_for_a_while(monkeypatch: pytest.MonkeyPatch) ->
         await kept.get()
     assert await kept.get() == 4, "a failure is not kept"
     kept.close()
+
+
+@pytest.mark.gen_test
+async def test_a_call_that_has_just_ended_is_not_joined() -> None:
+    """Its end is noticed a turn of the loop later; who asks within that turn, and again, would ask for ever."""
+    flight: Flight[int] = Flight()
+    answers = iter(range(1, 10))
+
+    async def call() -> int:
+        return next(answers)
+
+    first = asyncio.create_task(flight.join(call))
+    await asyncio.sleep(0)  # the first caller has begun the call
+    await asyncio.sleep(0)  # the call has ended, and nobody has been told
+    assert await flight.join(call) == 2
+    assert await first == 1
