@@ -63,7 +63,11 @@ async def _ports(walk: Walk) -> list[str]:
     used = await _listening(walk)
     if used is None:
         node = node_name(walk.here or walk.node or "localhost")
-        used = sum(task.kind.startswith("vnc") and task.status.running for task in await walk.cluster.api.tasks(node))
+        try:
+            tasks = await walk.cluster.api.tasks(node)
+        except Problem as problem:  # no reason for a console to fail
+            return [f"cannot be seen from here ({problem})"]
+        used = sum(task.kind.startswith("vnc") and task.status.running for task in tasks)
     walk.found["console_ports_used"] = used
     if used >= _FULL:
         walk.warnings.append(f"only {100 - used} more consoles can open on this node, Proxmox's own included")

@@ -98,11 +98,19 @@ class Admission:
                 self._limit += 1
             self._free(subject)
 
-    def send_home(self, subject: str) -> None:
-        """Another node has come back: who stands in line here for something about it, asks there."""
-        for entry in self._order():
-            if entry.subject == subject and not entry.turn.done():
-                entry.turn.set_exception(GoHome())
+    def send_home(self, subject: str, ahead: int) -> int:
+        """Another node has come back: who stands in line here for something about it asks there, if that is quicker.
+
+        ``ahead``: how many are in that line already; returns how many there are then.
+        """
+        leaving = []
+        for place, entry in reversed(list(enumerate(self._order(), 1))):
+            if entry.subject == subject and place > ahead and not entry.turn.done():
+                leaving.append(entry)
+                ahead += 1
+        for entry in reversed(leaving):  # as they stood
+            entry.turn.set_exception(GoHome())
+        return ahead
 
     async def _take(self, caller: Caller, subject: str, share: int) -> None:
         if self._closed:

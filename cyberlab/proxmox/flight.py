@@ -24,8 +24,7 @@ class Flight(Generic[T]):
         """What ``call`` returns or raises, made once for all who ask meanwhile; it has its own deadline."""
         if self._closed:
             raise Problem(problems.SHUTTING_DOWN)
-        # One that has ended in this very turn of the loop is no answer to who asks now: who asks until an answer is
-        # young enough would get the old one again and again, without ever letting the loop go on.
+        # One that has ended is told of in the next turn of the loop: to await it would not even let that turn come.
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(call())
             self._task.add_done_callback(self._landed)

@@ -257,9 +257,10 @@ class Nodes:
         self._recovered = asyncio.Event()
         if came is not None and came.name:
             # Or it would stand idle while a whole class waits for it in the lines of the others.
+            ahead = came.admission.waiting
             for node in self.all:
                 if node is not came:
-                    node.admission.send_home(came.name)
+                    ahead = node.admission.send_home(came.name, ahead)
 
     def close(self) -> None:
         """End everything (blocking; called from the loop)."""

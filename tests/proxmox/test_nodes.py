@@ -134,12 +134,13 @@ async def test_who_waits_at_another_node_goes_back_with_their_own(
     await until(lambda: len(pair.members["pve1"].sshd._runs) == 2)
     pair.options.call_cost = 0.0
     await sshd.listener.reopen()
-    hosts = {ticket.host for ticket in await asyncio.gather(*waiting)}
+    await until(lambda: sum(task.done() for task in waiting) == 2)
+    hosts = {task.result().host for task in waiting if task.done()}
     assert hosts == {pair.members["pve2"].environment()["PROXMOX_HOST"]}
-    assert not any(task.done() for task in busy)
-    for task in busy:
+    assert not waiting[0].done(), "who is next, stays"
+    for task in [*busy, *waiting]:
         task.cancel()
-    await asyncio.gather(*busy, return_exceptions=True)
+    await asyncio.gather(*busy, *waiting, return_exceptions=True)
 
 
 @pytest.mark.gen_test(timeout=60)
