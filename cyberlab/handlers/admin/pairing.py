@@ -16,7 +16,7 @@ from cyberlab.handlers.forms import KEPT, Form
 from cyberlab.phrases import Phrase
 
 WAYS = (
-    (By.ORDER.value, Phrase("by order: the first machine to the first student, kali-2 before kali-10")),
+    (By.ORDER.value, Phrase("by order: the first machine to the first student")),
     (By.NAME.value, Phrase("by name: the user name stands in the machine's name")),
     (By.NUMBER.value, Phrase("by number: kali-07 to the seventh student")),
 )
