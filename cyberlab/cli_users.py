@@ -212,7 +212,7 @@ def _new_password(arguments: argparse.Namespace, *known: str | None) -> tuple[st
     """The password, and whether it was made up here (and has to be told); ``known``: what others know of its owner."""
     if arguments.password_stdin:
         password = sys.stdin.readline().rstrip("\r\n")
-        if problem := strength.problem(password, ("cyberlab", *known)):
+        if problem := strength.problem(password, known):
             raise CommandError(problem)
         return password, False
     if arguments.generate or not sys.stdin.isatty():
@@ -220,7 +220,7 @@ def _new_password(arguments: argparse.Namespace, *known: str | None) -> tuple[st
     for _ in range(_ATTEMPTS):
         try:
             password = getpass.getpass("Password: ")
-            problem = strength.problem(password, ("cyberlab", *known))
+            problem = strength.problem(password, known)
             if problem is None and getpass.getpass("Once more: ") != password:
                 problem = "the two are not the same"
         except EOFError:

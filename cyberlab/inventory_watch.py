@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 
 from cyberlab.db import inventory
 from cyberlab.db.engine import Database
@@ -120,8 +120,3 @@ class InventoryWatch:
         async with asyncio.TaskGroup() as group:
             for watch in self._watches:
                 group.create_task(watch.run())
-
-
-def age(found: Inventory | None) -> float | None:
-    """How many seconds old an inventory is; None without one."""
-    return None if found is None else (datetime.now(UTC) - found.as_of).total_seconds()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -116,9 +116,3 @@ async def test_a_cluster_that_is_down_is_left_alone_for_a_while_and_said_once(
     lab.newer()
     await lab.watch.look()
     assert lab.vm(100).status == "running"
-
-
-def test_age() -> None:
-    assert inventory_watch.age(None) is None
-    old = Inventory(datetime.now(UTC) - timedelta(seconds=90), {})
-    assert 89 < (inventory_watch.age(old) or 0) < 120

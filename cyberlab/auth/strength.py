@@ -14,6 +14,7 @@ ENOUGH = 3  # of 4: some 10^8 guesses at least, so that a stolen bcrypt hash res
 _LONGEST = 72  # characters; zxcvbn reads no further
 _one_at_a_time = threading.Lock()  # zxcvbn keeps the words that are known of the user in a dictionary of the module
 
+PORTAL = "cyberlab"  # everybody knows that, too
 # What zxcvbn warns of (its feedback.py), to be translated; its first suggestion is always the same.
 WARNINGS: Mapping[str, Phrase] = {
     str(warning): warning
@@ -45,7 +46,7 @@ def problem(password: str, known: Iterable[str | None] = ()) -> str | None:
     if found is not None:
         return found
     with _one_at_a_time:
-        result = zxcvbn.zxcvbn(password[:_LONGEST], user_inputs=[word for word in known if word])
+        result = zxcvbn.zxcvbn(password[:_LONGEST], user_inputs=[PORTAL, *(word for word in known if word)])
     if result["score"] >= ENOUGH:
         return None
     feedback = result["feedback"]

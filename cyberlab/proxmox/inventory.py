@@ -21,6 +21,11 @@ class Inventory:
     as_of: datetime
     resources: Mapping[int, Resource]
 
+    @property
+    def age(self) -> float:
+        """How many seconds old it is."""
+        return (datetime.now(UTC) - self.as_of).total_seconds()
+
 
 class InventoryCache:
     """Keeps the last inventory; one call in flight for any number of waiters."""

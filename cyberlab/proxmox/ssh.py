@@ -96,9 +96,7 @@ class SshPool:
         self._closed = False
         self._refused: tuple[float, Problem] | None = None
 
-    async def run(
-        self, command: str, *, timeout: float, idempotent: bool, subject: str = ""
-    ) -> CommandResult:  # fmt: skip
+    async def run(self, command: str, *, timeout: float, idempotent: bool, subject: str = "") -> CommandResult:
         """Run ``command`` under the remote user's shell; every argument in it is quoted already.
 
         ``timeout``: seconds for everything, waiting for a channel included. ``idempotent``: may be run again when the

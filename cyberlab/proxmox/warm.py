@@ -7,6 +7,7 @@ request after request, byte for byte as the command would. Where anything is off
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import random
 import shlex
@@ -64,9 +65,7 @@ class WarmPvesh:
         """Why there is none, as far as it is known."""
         return "" if self._workers else self._why
 
-    async def run(
-        self, words: Sequence[str], *, timeout: float, idempotent: bool, subject: str = ""
-    ) -> CommandResult:  # fmt: skip
+    async def run(self, words: Sequence[str], *, timeout: float, idempotent: bool, subject: str = "") -> CommandResult:
         """Run ``pvesh`` with these arguments.
 
         ``timeout``: seconds for everything. ``idempotent``: may be run again when the connection broke under it.
@@ -85,7 +84,7 @@ class WarmPvesh:
 
     async def _run(
         self, line: str, words: Sequence[str], timeout: float, idempotent: bool, subject: str
-    ) -> CommandResult:  # fmt: skip
+    ) -> CommandResult:
         """Either way; ``line``: the command."""
         until = time.monotonic() + timeout
         if self._most and not self._closed:
@@ -227,6 +226,7 @@ def command_line(words: Sequence[str]) -> str:
     return line
 
 
+@functools.cache
 def warm_command() -> str:
     """The command that starts a worker: the whole program is in it."""
     lines = [line.strip() for line in SOURCE.read_text().split("\n")]

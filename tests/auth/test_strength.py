@@ -46,3 +46,7 @@ def test_reason_and_advice_are_translated_each() -> None:
     words = languages.translate(locale.get("de"), problem)
     assert words.startswith("dieses Passwort ist zu leicht zu erraten. Wiederholungen wie")
     assert "%" not in words
+
+
+def test_the_portals_own_name_is_known_to_everybody() -> None:
+    assert strength.problem("cyberlab2026!") is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +12,7 @@ from cyberlab import problems
 from cyberlab.problems import Problem
 from cyberlab.proxmox import inventory
 from cyberlab.proxmox.answers import Resource
-from cyberlab.proxmox.inventory import InventoryCache
+from cyberlab.proxmox.inventory import Inventory, InventoryCache
 
 
 class Fetch:
@@ -95,3 +95,8 @@ async def test_a_cluster_that_is_down_is_left_alone_for_longer_and_longer(clock:
     clock[0] += 15.0
     assert (await cache.get(10.0)).resources[100].status == "running"
     assert cache.problem is None
+
+
+def test_how_old_it_is() -> None:
+    old = Inventory(datetime.now(UTC) - timedelta(seconds=90), {})
+    assert 89 < old.age < 120

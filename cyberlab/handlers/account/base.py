@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from urllib.parse import urlencode
 
-from cyberlab.auth import passwords, strength
 from cyberlab.auth.config import Policy
 from cyberlab.db import devices, factors, logins, users
 from cyberlab.db.models import User, utcnow
-from cyberlab.handlers import recent
+from cyberlab.handlers import new_passwords, recent
 from cyberlab.handlers.agents import browser_words
 from cyberlab.handlers.base import BaseHandler, Question, signed_in
 from cyberlab.handlers.forms import Form
 from cyberlab.problems import SIGNED_OUT
 
 HERE = "/account"
-HASH_TIMEOUT = 20.0  # seconds: the auth pool may be busy with a lesson's sign-ins
 
 
 class AccountPage(BaseHandler):
@@ -102,17 +100,15 @@ class PasswordHandler(AccountPage):
         new = self.get_body_argument("new", "", strip=False)
         if not old:
             form.fail("old", "please give your present password")
-        problem = await self.portal.auth_pool.run(
-            HASH_TIMEOUT, strength.problem, new, ("cyberlab", account.username, account.display_name, account.email)
-        )
+        known = (account.username, account.display_name, account.email)
+        problem = await new_passwords.problem(self.portal, new, *known)
         if problem is not None:
             form.fail("new", problem)
         elif new != self.get_body_argument("again", "", strip=False):
             form.fail("again", "the two are not the same")
         if form.errors or not await self._holds(form, account, old):
             return self._show(form, account)
-        pool, cost, mine = self.portal.auth_pool, self.portal.config.bcrypt_cost, self.user.session_id
-        hashed = await pool.run(HASH_TIMEOUT, passwords.hash_password, new, cost)
+        mine, hashed = self.user.session_id, await new_passwords.hashed(self.portal, new)
         await self.portal.database.run(users.set_password, self.actor, account.id, hashed, keep=mine)
         self.portal.registry.end(
             SIGNED_OUT, lambda console: console.user_id == account.id and console.login_session_id != mine

@@ -51,6 +51,10 @@ class AdminHandler(BaseHandler):
         ids = self.get_body_arguments("id")
         return {int(value) for value in ids if value.isascii() and value.isdecimal() and len(value) < 11}
 
+    def filtered(self, where: str) -> str:
+        """The list at that address, narrowed as this page's own address says."""
+        return f"{where}?{self.request.query}" if self.request.query else where
+
     async def class_options(self, chosen: int | None) -> list[tuple[str, str]]:
         """The classes for a choice in a form, and the ``chosen`` one even if it is archived."""
         found = await self.portal.database.run(groups.names)

@@ -69,7 +69,7 @@ class BulkHandler(FilteredHandler):
         do = form.choice("do", Do)
         selection: Selection = self.only if form.flag("all") else self.ticked
         if not form.flag("all") and not self.ticked:
-            return self.done(self._list, Phrase("No assignment was ticked, so nothing was changed."))
+            return self.done(self.filtered(LIST), Phrase("No assignment was ticked, so nothing was changed."))
         change = self._change(form, do)
         # The first step of other times and rights has nothing to preview yet.
         if do is Do.CHANGE and not (form.flag("preview") or form.values.get("digest")):
@@ -88,10 +88,6 @@ class BulkHandler(FilteredHandler):
             except Conflict as conflict:
                 form.conflict(conflict)
         await self._show(form, do, selection, change)
-
-    @property
-    def _list(self) -> str:
-        return f"{LIST}?{self.request.query}" if self.request.query else LIST
 
     def _change(self, form: Form, do: Do) -> Change:
         if do is Do.REMOVE:
@@ -151,7 +147,7 @@ class BulkHandler(FilteredHandler):
             plan=plan,
             shown=PREVIEWED,
             there=f"{LIST}/bulk?{self.request.query}",
-            back=self._list,
+            back=self.filtered(LIST),
             at=change.at if isinstance(change, End) else None,
             modes=[(value, self.translate(text)) for value, text in MODES],
             ticks=[(value, self.translate(text)) for value, text in TICKS],

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from importlib import metadata
 from platform import python_version
 from typing import Any, TypeVar
@@ -80,7 +79,7 @@ async def _cluster(cluster: Cluster) -> ClusterHealth:
     found.problem = next((each for each in (version, nodes) if isinstance(each, Problem)), cluster.problem)
     if (inventory := cluster.last_inventory) is not None:
         found.machines = len(inventory.resources)
-        found.age = (datetime.now(UTC) - inventory.as_of).total_seconds()
+        found.age = inventory.age
     found.ways = cluster.health()
     return found
 

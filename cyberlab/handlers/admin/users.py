@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from cyberlab.auth import passwords, strength
 from cyberlab.auth.access import Action
 from cyberlab.db import assignments, factors, members, throttle, users
 from cyberlab.db.assignment_filter import Filter
 from cyberlab.db.errors import Conflict, NotFound
 from cyberlab.db.models import Role, User
 from cyberlab.db.user_filter import UserFilter
+from cyberlab.handlers import new_passwords
 from cyberlab.handlers.admin.base import ROWS, AdminHandler
 from cyberlab.handlers.admin.edit import EditHandler
 from cyberlab.handlers.base import requires
@@ -23,7 +23,6 @@ from cyberlab.problems import DEACTIVATED, SIGNED_OUT
 LIST = "/admin/users"
 OPTIONS = tuple((role.value, ROLES[role]) for role in Role)
 SHOWN = 20  # of what somebody holds, on their page
-HASH_TIMEOUT = 20.0  # seconds: the auth pool may be busy with a lesson's sign-ins
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +56,14 @@ class UserHandler(AdminHandler):
     async def new_password(self, form: Form, *known: str | None) -> str:
         """Read a new password and check it as the account page does; ``known``: what others know of its owner."""
         password = form.values.get("password", "")
-        run = self.portal.auth_pool.run
-        problem = await run(HASH_TIMEOUT, strength.problem, password, ("cyberlab", *known))
+        problem = await new_passwords.problem(self.portal, password, *known)
         if problem is not None:
             form.fail("password", problem)
         return password
 
     async def hashed(self, password: str) -> str:
-        """The password's hash, made on the auth pool."""
-        cost = self.portal.config.bcrypt_cost
-        return await self.portal.auth_pool.run(HASH_TIMEOUT, passwords.hash_password, password, cost)
+        """The password's hash."""
+        return await new_passwords.hashed(self.portal, password)
 
 
 class FilteredUsersHandler(AdminHandler):

@@ -29,7 +29,7 @@ class BulkUsersHandler(FilteredUsersHandler):
         everything = form.flag("all")
         selection: Selection = self.only if everything else self.ticked
         if not everything and not self.ticked:
-            return self.done(self._list, self.translate(Phrase("Nobody was ticked, so nothing was changed.")))
+            return self.done(self.filtered(LIST), self.translate(Phrase("Nobody was ticked, so nothing was changed.")))
         run, plan = self.portal.database.run, Plan([], 0, False)
         if form.values.get("count"):
             expected = form.number("count", 1, 1_000_000)
@@ -56,9 +56,5 @@ class BulkUsersHandler(FilteredUsersHandler):
             everything=everything,
             shown=PREVIEWED,
             there=f"{LIST}/bulk?{self.request.query}",
-            back=self._list,
+            back=self.filtered(LIST),
         )
-
-    @property
-    def _list(self) -> str:
-        return f"{LIST}?{self.request.query}" if self.request.query else LIST

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
-from cyberlab.auth import passwords, strength
 from cyberlab.auth.access import Action
 from cyberlab.db import users
 from cyberlab.db.audit import Actor
 from cyberlab.db.errors import Conflict, NotFound
 from cyberlab.db.models import User
 from cyberlab.db.tokens import Scope
+from cyberlab.handlers import new_passwords
 from cyberlab.handlers.api.base import ApiHandler, operation
 from cyberlab.handlers.api.schemas import NewUser, Paged, UserChange, UserListing, UserOut
 from cyberlab.handlers.base import requires
-
-HASH_TIMEOUT = 20.0  # seconds: the auth pool may be busy with a lesson's sign-ins
 
 
 @requires(Action.ADMINISTER)
@@ -50,12 +48,10 @@ class UsersHandler(ApiHandler):
         assert body.password is not None
         if body.backend != users.LOCAL:
             raise Conflict("password", "only local users have a password here")
-        pool, own = self.portal.auth_pool, ("cyberlab", body.username, body.display_name, body.email or "")
-        problem = await pool.run(HASH_TIMEOUT, strength.problem, body.password, own)
+        problem = await new_passwords.problem(self.portal, body.password, body.username, body.display_name, body.email)
         if problem is not None:
             raise Conflict("password", problem)
-        cost = self.portal.config.bcrypt_cost
-        return await pool.run(HASH_TIMEOUT, passwords.hash_password, body.password, cost)
+        return await new_passwords.hashed(self.portal, body.password)
 
 
 @requires(Action.ADMINISTER)
