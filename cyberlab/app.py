@@ -59,6 +59,7 @@ class ConsoleRows:
             username=request.username,
             vm_label=request.vm_label,
             address=request.address,
+            wall=request.wall,
         )
 
     async def closed(self, row: int, bytes_to_client: int, bytes_to_upstream: int, reason: str) -> None:

@@ -21,6 +21,7 @@ class ConsoleRequest:
     vm_label: str  # cluster/vmid name, for logs and lists
     as_teacher: bool = False
     view_only: bool = False
+    wall: bool = False  # one of many on a teacher's wall
     address: str = ""
     request_id: str = ""
 
@@ -41,6 +42,11 @@ class Full(Exception):
     """A limit on live consoles is reached."""
 
 
+def _spared(limit: int) -> int:
+    """What walls may take of so many places: a fifth stays free for those who open one console to work in it."""
+    return limit - max(1, limit // 5)
+
+
 class Registry:
     """A plain dict of live consoles, oldest first. Thousands are looked through in a millisecond: it has no index."""
 
@@ -53,6 +59,11 @@ class Registry:
         self._limit_per_user = limit_per_user
         self.draining = False
 
+    @property
+    def wall_limit(self) -> int:
+        """How many consoles a wall may have at best."""
+        return _spared(self._limit_per_user)
+
     def __len__(self) -> int:
         return len(self._live)
 
@@ -62,8 +73,10 @@ class Registry:
     @contextmanager
     def entry(self, request: ConsoleRequest, close: Callable[[str], None]) -> Iterator[LiveConsole]:
         """List a console for as long as the block runs; raise Full at a limit."""
-        user = request.user_id
-        if len(self._live) >= self._limit or self._of_user[user] >= self._limit_per_user:
+        user, most, most_of_user = request.user_id, self._limit, self._limit_per_user
+        if request.wall:
+            most, most_of_user = _spared(most), _spared(most_of_user)
+        if len(self._live) >= most or self._of_user[user] >= most_of_user:
             raise Full
         live = LiveConsole(next(self._ids), request, close)
         self._live[live.id] = live

@@ -18,14 +18,17 @@ from cyberlab.db.text import clean, search_words
 ABANDONED = "abandoned"  # the end_reason of a console whose server died before it could write one
 
 
-def opened(s: Session, *, user_id: int, vm_id: int, username: str, vm_label: str, address: str) -> int:
-    """Record that a console opens; return the row's id for closed()."""
+def opened(
+    s: Session, *, user_id: int, vm_id: int, username: str, vm_label: str, address: str, wall: bool = False
+) -> int:
+    """Record that a console opens; return the row's id for closed(). ``wall``: as a tile of a teacher's wall."""
     row = ConsoleSession(
         user_id=user_id,
         vm_id=vm_id,
         username=clean(username, 255),
         vm_label=clean(vm_label, 320),
         address=clean(address, 45),
+        wall=wall,
     )
     s.add(row)
     s.flush()
@@ -63,12 +66,13 @@ def page(
     vm_id: int | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
+    walls: bool = True,
     offset: int = 0,
     limit: int = 50,
 ) -> Page[ConsoleSession]:
     """Console sessions, newest first; every word of ``search`` is in the user name, the VM's label or the address.
 
-    ``since``, ``until``: that were open at some time in between.
+    ``since``, ``until``: that were open at some time in between; ``walls``: also the tiles of teachers' walls.
     """
     rows = select(ConsoleSession)
     columns = (ConsoleSession.username, ConsoleSession.vm_label, ConsoleSession.address)
@@ -80,6 +84,8 @@ def page(
         rows = rows.where(or_(ConsoleSession.ended_at.is_(None), ConsoleSession.ended_at >= since))
     if until is not None:
         rows = rows.where(ConsoleSession.started_at <= until)
+    if not walls:
+        rows = rows.where(ConsoleSession.wall.is_(False))
     return paged(s, rows, (ConsoleSession.id.desc(),), offset, limit)
 
 

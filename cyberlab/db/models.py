@@ -255,6 +255,7 @@ class ConsoleSession(Base):
     username: Mapped[str] = mapped_column(String(255))  # as it was, kept when the user is deleted
     vm_label: Mapped[str] = mapped_column(String(320))  # cluster/vmid name, as it was
     address: Mapped[str] = mapped_column(String(45), default="")
+    wall: Mapped[bool] = mapped_column(default=False, server_default=false())  # one of many on a teacher's wall
     started_at: Mapped[Created]
     ended_at: Mapped[datetime | None]
     bytes_to_client: Mapped[int] = mapped_column(BigInteger, default=0)

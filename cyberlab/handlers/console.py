@@ -61,9 +61,11 @@ class TeacherConsoleHandler(ConsolePage):
     back = "/teacher"
 
     def where_from(self) -> str:
-        """The class that it was opened from, as ``class`` says."""
+        """The class that it was opened from, as ``class`` says, or its wall with ``wall``."""
         group_id = self.get_query_argument("class", "")
-        return f"{self.back}/classes/{group_id}" if re.fullmatch("[0-9]{1,18}", group_id) else self.back
+        if not re.fullmatch("[0-9]{1,18}", group_id):
+            return self.back
+        return f"{self.back}/classes/{group_id}" + "/wall" * (self.get_query_argument("wall", "") == "1")
 
 
 @requires(Action.SUPERVISE, on_vm=True)

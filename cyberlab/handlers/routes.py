@@ -55,6 +55,7 @@ from cyberlab.handlers.teacher import acts as teacher_acts
 from cyberlab.handlers.teacher import classes as teacher
 from cyberlab.handlers.teacher import end as teacher_end
 from cyberlab.handlers.teacher import one_class as teacher_class
+from cyberlab.handlers.teacher import wall as teacher_wall
 from cyberlab.settings import ROOT
 
 ID = "([0-9]{1,18})"  # the portal's own id
@@ -106,6 +107,7 @@ def routes(portal: Portal) -> list[URLSpec]:
         ("/teacher/states", teacher.TeacherStatesHandler),
         (f"/teacher/classes/{ID}", teacher_class.ClassPageHandler),
         (f"/teacher/classes/{ID}/states", teacher_class.ClassStatesHandler),
+        (f"/teacher/classes/{ID}/wall", teacher_wall.WallHandler),
         (f"/teacher/classes/{ID}/act", teacher_acts.ActHandler),
         (f"/teacher/classes/{ID}/snapshots", teacher_acts.SnapshotsHandler),
         (f"/teacher/classes/{ID}/operations/{ID}", teacher_acts.ResultsHandler),

@@ -45,6 +45,11 @@ class ConsoleSocketHandler(BaseHandler, WebSocketHandler):
         """Whether the page only looks; the gateway then drops what it would type or click."""
         return self.get_query_argument("watch", "") == "1"
 
+    @property
+    def wall(self) -> bool:
+        """Whether it is one of many on a teacher's wall, which only looks."""
+        return self.watch and self.get_query_argument("wall", "") == "1"
+
     async def head(self, *args: str, **kwargs: str) -> None:
         """A websocket opens by GET alone."""
         raise HTTPError(405)
@@ -79,6 +84,7 @@ class ConsoleSocketHandler(BaseHandler, WebSocketHandler):
             vm_label=vm.label,
             as_teacher=self.watch,
             view_only=self.watch,
+            wall=self.wall,
             address=self.client_address,
             request_id=self.request_id,
         )

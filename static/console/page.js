@@ -3,6 +3,7 @@
 
 import { Backoff } from "./backoff.js";
 import { Channel } from "./channel.js";
+import { reason } from "./reason.js";
 import { t } from "../words.js";
 
 const byId = (id) => document.getElementById(id);
@@ -80,7 +81,7 @@ function connect() {
 async function ended(mine, event) {
   viewer.ended();
   if (leaving) return;
-  const end = mine.end ?? (mine.opened ? null : await reason());
+  const end = mine.end ?? (mine.opened ? null : await reason(status));
   if (attempt !== mine) return;
   if (end && end.retry === false) return refused(end);
   // The close code alone tells that the portal ended it on purpose, should its event have been lost.
@@ -94,18 +95,6 @@ async function ended(mine, event) {
     });
   }
   lost(end, wait);
-}
-
-// Why the portal did not open the websocket: browsers do not tell a page the status of a refused upgrade.
-async function reason() {
-  try {
-    const response = await fetch(`${status}?origin=${encodeURIComponent(location.origin)}`, { signal: AbortSignal.timeout(10_000) });
-    if (response.ok) return null;
-    const answer = await response.json();
-    return { ...answer, code: response.status === 401 ? "signed-out" : "refused", retry: response.status >= 500 };
-  } catch {
-    return null;
-  }
 }
 
 function lost(end, wait) {

@@ -30,6 +30,8 @@ class ScriptedConsole:
     end: dict[str, Any] | None = None  # sent instead of a picture
     sockets: list[ScriptedSocket] = field(default_factory=list)
     silent: bool = False  # stops after the first step
+    telling: set[asyncio.Future[None]] = field(default_factory=set)
+    gone: asyncio.Condition = field(default_factory=asyncio.Condition)  # told when one of them closes
 
     async def pressed(self, count: int) -> list[tuple[int, int, int]]:
         """The key events, once there are so many."""
@@ -37,6 +39,12 @@ class ScriptedConsole:
             while len(self.keys) < count:
                 await asyncio.sleep(0.02)
         return self.keys
+
+
+    @property
+    def live(self) -> list[str]:
+        """The addresses of those that are open."""
+        return [socket.request.uri or "" for socket in self.sockets if socket.ws_connection is not None]
 
 
 @requires(Action.OPEN_CONSOLE, on_vm=True)
@@ -75,6 +83,15 @@ class ScriptedSocket(BaseHandler, WebSocketHandler):
     def greeted(self) -> None:
         """The portal's first bytes."""
         self.send(b"RFB 003.008\n")
+
+    def on_close(self) -> None:
+        tell = asyncio.ensure_future(self._tell())
+        self.console.telling.add(tell)
+        tell.add_done_callback(self.console.telling.discard)
+
+    async def _tell(self) -> None:
+        async with self.console.gone:
+            self.console.gone.notify_all()
 
     def finish_with(self, end: dict[str, Any]) -> None:
         self.event(event="end", **end)

@@ -57,6 +57,7 @@ class ConsolesHandler(ConsolesPage):
         if group is not None:
             chosen = [live for live in chosen if live.request.vm_id in machines]
         chosen.reverse()
+        chosen.sort(key=lambda live: live.request.wall)  # behind those that somebody has opened one by one
         page = Page(chosen[self.offset : self.offset + ROWS], len(chosen), self.offset, ROWS)
         vms = await run(vm_list.by_ids, {live.request.vm_id for live in page.rows})
         by_id: dict[int, Vm] = {vm.id: vm for vm in vms}
@@ -121,10 +122,17 @@ class PastConsolesHandler(AdminHandler):
     """Who looked at what, and when."""
 
     async def get(self) -> None:
-        """Search by user, machine or address, and by time."""
+        """Search by user, machine or address, and by time; ``walls``: also the many tiles of teachers' walls."""
+        walls = self.get_query_argument("walls", "") == "1"
         since, until = (moments.asked(self.get_query_argument(name, ""), self.zone) for name in ("since", "until"))
         page = await self.portal.database.run(
-            consoles.page, search=self.search, since=since, until=until, offset=self.offset, limit=ROWS
+            consoles.page,
+            search=self.search,
+            since=since,
+            until=until,
+            walls=walls,
+            offset=self.offset,
+            limit=ROWS,
         )
         if self.beyond(page):
             return self.redirect(f"{LIST}/past")
@@ -134,4 +142,5 @@ class PastConsolesHandler(AdminHandler):
             q=self.search,
             since=moments.value(since, self.zone),
             until=moments.value(until, self.zone),
+            walls=walls,
         )

@@ -58,7 +58,7 @@ class EditVmHandler(VmHandler, EditHandler[Vm, str]):
             machine=row,
             tags=[tag for tag in row.tags.split(";") if tag],
             holders=await run(vm_list.holders, row.id),
-            past=await run(consoles.page, vm_id=row.id, limit=LAST),
+            past=await run(consoles.page, vm_id=row.id, walls=False, limit=LAST),
             acts=ACTS,
             viewers=[console for console in self.portal.registry if console.request.vm_id == row.id],
         )

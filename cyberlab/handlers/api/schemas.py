@@ -326,6 +326,7 @@ class ConsoleOut(BaseModel):
     since: Moment
     as_teacher: bool
     view_only: bool
+    wall: bool
 
     @classmethod
     def of(cls, live: LiveConsole) -> ConsoleOut:
@@ -340,6 +341,7 @@ class ConsoleOut(BaseModel):
             since=live.started_at,
             as_teacher=asked.as_teacher,
             view_only=asked.view_only,
+            wall=asked.wall,
         )
 
 

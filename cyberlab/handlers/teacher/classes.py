@@ -37,7 +37,7 @@ class TeacherStatesHandler(MyClasses):
         """Answer ``{"classes": {id: {running, connected, machines}}, "machines": {}, "message": text or null}``."""
         classes = await self.mine()
         found, messages = await states(self.portal, {vm.id: vm for row in classes for vm in row.vms.values()}.values())
-        watched = {live.request.vm_id for live in self.portal.registry}
+        watched = {live.request.vm_id for live in self.portal.registry if not live.request.wall}
         counts = {
             row.group.id: {
                 "running": sum(found[vm_id].state == "running" for vm_id in row.vms),

@@ -133,7 +133,7 @@ class ClassStatesHandler(ClassHandler):
         names = {user.id: user.display_name or user.username for user, _ in await self.people()}
         for live in self.portal.registry:
             request = live.request
-            if request.vm_id in found:
+            if request.vm_id in found and not request.wall:
                 name = names.get(request.user_id, request.username)
                 if request.view_only:
                     name = self.translate("%(name)s (watching)", name=name)
