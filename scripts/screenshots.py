@@ -24,10 +24,13 @@ from tornado.httpserver import HTTPServer
 from cyberlab.console.registry import ConsoleRequest
 from cyberlab.db import assignments, groups, holdings, logins, users, vms
 from cyberlab.db.models import MembershipRole, Role, Vm, utcnow
-from cyberlab.handlers.routes import make_application
+from cyberlab.handlers.routes import ID, make_application
 from cyberlab.inventory_watch import ClusterWatch
 from cyberlab.proxmox.answers import Snapshot
+from cyberlab.simulator import screen
+from cyberlab.simulator.bootsector import attribute
 from tests import services
+from tests.browser.console import ScriptedConsole, ScriptedSocket
 from tests.databases import SqliteTemplate
 from tests.web import TEST, World, resource
 
@@ -66,6 +69,15 @@ async def _end_all(page: Page) -> None:
     await page.locator("button[value=today]").click()
 
 
+async def _wall(page: Page) -> None:
+    """As tall as it is: screens out of sight are not shown."""
+    height = await page.evaluate("document.documentElement.scrollHeight")
+    assert page.viewport_size is not None
+    await page.set_viewport_size({"width": page.viewport_size["width"], "height": height})
+    await page.locator("[data-state=running][data-phase=live]").nth(8).wait_for()
+    await page.wait_for_timeout(300)  # noVNC paints when it is about time
+
+
 async def _start_stopped(page: Page) -> None:
     await page.locator("[data-state=running] .word").first.wait_for()
     await page.locator("[data-choose-state=stopped]").click()
@@ -87,6 +99,7 @@ def shots(world: World) -> list[Shot]:
         Shot("tokens", "admin", "/account/tokens"),
         Shot("teacher", "teacher", "/teacher"),
         Shot("class", "teacher", f"/teacher/classes/{group}", everywhere),
+        Shot("wall", "teacher", f"/teacher/classes/{group}/wall", everywhere, steps=_wall),
         Shot("overview", "admin", "/admin"),
         Shot("users", "admin", "/admin/users", everywhere),
         Shot("user", "admin", f"/admin/users/{user}"),
@@ -155,6 +168,19 @@ def fill(world: World) -> list[ConsoleRequest]:
 AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
 
+class Drawn(ScriptedSocket):
+    """A machine's console as the simulated cluster draws it."""
+
+    size = screen.WIDTH, screen.HEIGHT
+
+    def pixels(self) -> bytes:
+        """Somebody is working there."""
+        drawn = screen.Screen(self.vm.name, attribute(self.vm.vmid), lambda row, first, last: None)
+        for letter in ("nmap -sV 10.0.0.7\r", "ls exercise-3\r", "ssh root@10.0.0.7")[self.vm.id % 3]:
+            drawn.type(letter)
+        return drawn.render(screen.PixelFormat(shifts=(0, 8, 16)), 0, 0, *self.size)
+
+
 @contextlib.asynccontextmanager
 async def lab(folder: Path) -> AsyncIterator[tuple[World, str]]:
     """The portal with its people; where it listens."""
@@ -176,7 +202,9 @@ async def lab(folder: Path) -> AsyncIterator[tuple[World, str]]:
     ]
     world.cluster.kept = [Snapshot("lesson-1"), Snapshot("lesson-3", "before the exam")]
     await ClusterWatch(world.database, world.portal.clusters["pve"]).look()
-    server = HTTPServer(make_application(world.portal))
+    application = make_application(world.portal)
+    application.add_handlers(".*", [(f"/vnc-proxy/ws/{ID}", Drawn, {"console": ScriptedConsole()})])
+    server = HTTPServer(application)
     server.add_socket(sock)
     with contextlib.ExitStack() as open_consoles:
         for request in fill(world):

@@ -40,7 +40,6 @@ class ScriptedConsole:
                 await asyncio.sleep(0.02)
         return self.keys
 
-
     @property
     def live(self) -> list[str]:
         """The addresses of those that are open."""
@@ -50,6 +49,8 @@ class ScriptedConsole:
 @requires(Action.OPEN_CONSOLE, on_vm=True)
 class ScriptedSocket(BaseHandler, WebSocketHandler):
     """Speaks as the gateway does: events as text, RFB as binary."""
+
+    size = WIDTH, HEIGHT
 
     def initialize(self, console: ScriptedConsole) -> None:
         self.console = console
@@ -120,7 +121,7 @@ class ScriptedSocket(BaseHandler, WebSocketHandler):
     def client_init(self, chunk: bytes) -> None:
         self.console.shared.append(chunk[0])
         pixels = struct.pack(">BBBBHHHBBB3x", 32, 24, 0, 1, 255, 255, 255, 0, 8, 16)
-        self.send(struct.pack(">HH", WIDTH, HEIGHT) + pixels + struct.pack(">I", 4) + b"kali")
+        self.send(struct.pack(">HH", *self.size) + pixels + struct.pack(">I", 4) + b"kali")
         self.state, self.need = self.kind, 1
 
     def kind(self, chunk: bytes) -> None:
@@ -156,10 +157,14 @@ class ScriptedSocket(BaseHandler, WebSocketHandler):
         """One picture, and the promise to understand scan codes."""
         self.send(
             struct.pack(">BxH", 0, 2)
-            + struct.pack(">HHHHi", 0, 0, WIDTH, HEIGHT, RAW)
-            + RED * (WIDTH * HEIGHT)
+            + struct.pack(">HHHHi", 0, 0, *self.size, RAW)
+            + self.pixels()
             + struct.pack(">HHHHi", 0, 0, 0, 0, EXTENDED_KEYS)
         )
+
+    def pixels(self) -> bytes:
+        """The whole picture."""
+        return RED * (self.size[0] * self.size[1])
 
     def copied(self, text: str) -> None:
         """The machine has something on its clipboard (ServerCutText)."""

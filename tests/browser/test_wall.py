@@ -34,7 +34,7 @@ def machines(world: World) -> None:
 
 
 def _tile(page: Page, machine: str) -> Locator:
-    return page.locator(".tile").filter(has=page.get_by_role("link", name=f"Open {machine}", exact=True))
+    return page.locator(".tile").filter(has=page.get_by_role("link", name=machine))
 
 
 async def _live(page: Page, *machines: str) -> None:

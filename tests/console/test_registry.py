@@ -48,6 +48,25 @@ def test_the_limits() -> None:
         assert len(registry) == 1
 
 
+def test_a_wall_leaves_room_for_who_works() -> None:
+    tile = ConsoleRequest(1, "user1", 1, 1, "lab/1", view_only=True, wall=True)
+    registry = Registry(limit=100, limit_per_user=5)
+    with ExitStack() as stack:
+        for _ in range(registry.wall_limit):
+            stack.enter_context(registry.entry(tile, nothing))
+        with pytest.raises(Full), registry.entry(tile, nothing):
+            pass
+        stack.enter_context(registry.entry(request(1), nothing))
+        assert len(registry) == 5
+    registry = Registry(limit=5, limit_per_user=100)
+    with ExitStack() as stack:
+        for user in range(4):
+            stack.enter_context(registry.entry(request(user + 2), nothing))
+        with pytest.raises(Full), registry.entry(tile, nothing):
+            pass
+        stack.enter_context(registry.entry(request(9), nothing))
+
+
 @pytest.mark.parametrize(
     ("which", "ended"),
     [

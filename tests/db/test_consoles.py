@@ -53,6 +53,18 @@ def test_past_consoles_are_found_by_who_what_and_when(database: Database, actor:
     assert database.call(consoles.page, until=now - hour).total == 0
 
 
+def test_the_tiles_of_walls_may_be_left_out(database: Database, actor: Actor) -> None:
+    one, two = _open(database, actor)
+    about = {"user_id": None, "vm_id": None, "username": "teacher", "vm_label": "pve/100", "address": ""}
+    tile = database.call(consoles.opened, **about, wall=True)
+    assert [row.id for row in database.call(consoles.page, walls=False).rows] == [two, one]
+    assert [(row.id, row.wall) for row in database.call(consoles.page).rows] == [
+        (tile, True),
+        (two, False),
+        (one, False),
+    ]
+
+
 def test_old_ones_are_deleted_and_open_ones_are_not(database: Database, actor: Actor) -> None:
     one, two = _open(database, actor)
     database.call(consoles.closed, one, bytes_to_client=5, bytes_to_upstream=3, end_reason="closed")

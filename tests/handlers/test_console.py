@@ -132,7 +132,13 @@ async def test_watching_is_decided_by_the_server(client: Client, world: World, b
     assert "view only" in page
     watched = await _connect(world, base_url, f"/vnc-proxy/ws/{vm}?watch=1", "teacher")
     assert isinstance(watched, ConsoleRequest)
-    assert (watched.view_only, watched.as_teacher) == (True, True)
+    assert (watched.view_only, watched.as_teacher, watched.wall) == (True, True, False)
+    tile = await _connect(world, base_url, f"/vnc-proxy/ws/{vm}?watch=1&wall=1", "teacher")
+    assert isinstance(tile, ConsoleRequest)
+    assert (tile.view_only, tile.wall) == (True, True)
+    hidden = await _connect(world, base_url, f"/vnc-proxy/ws/{vm}?wall=1", "teacher")
+    assert isinstance(hidden, ConsoleRequest)
+    assert (hidden.view_only, hidden.wall) == (False, False), "who may type is never taken for a tile"
     opened = await _connect(world, base_url, f"/vnc-proxy/ws/{vm}", "teacher")
     assert isinstance(opened, ConsoleRequest)
     assert opened.view_only is False

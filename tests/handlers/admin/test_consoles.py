@@ -54,6 +54,17 @@ async def test_the_list(client: Client, world: World, live: Open) -> None:
 
 
 @pytest.mark.gen_test
+async def test_a_wall_comes_behind_what_was_opened_one_by_one(client: Client, world: World, live: Open) -> None:
+    tile = ConsoleRequest(
+        world.users["teacher"], "teacher", 1, world.vms["other"], "pve/tile", view_only=True, wall=True
+    )
+    with world.portal.registry.entry(tile, lambda code: None):
+        page = text(await client.ask("/admin/consoles", "admin"))
+    assert [page.count(f'class="tag">{words}</span>') for words in ("wall", "watches")] == [1, 1]
+    assert page.index(f"/admin/vms/{world.vms['other']}") > page.index(f"/admin/vms/{world.vms['spare']}")
+
+
+@pytest.mark.gen_test
 async def test_of_a_class(client: Client, world: World, live: Open) -> None:
     group = (await world.database.run(groups.page)).rows[0]
     await world.database.run(assignments.create, TEST, vm_id=world.vms["spare"], group_id=group.id)
@@ -107,3 +118,15 @@ async def test_the_past(client: Client, world: World) -> None:
     assert "5.0\u00a0kB" not in text(await client.ask("/admin/consoles/past?until=2020-01-01T00:00", "admin"))
     assert "5.0\u00a0kB" in text(await client.ask("/admin/consoles/past?since=nonsense", "admin"))
     assert (await client.ask("/admin/consoles/past?page=7", "admin")).headers["Location"] == "/admin/consoles/past"
+
+
+@pytest.mark.gen_test
+async def test_the_past_of_walls_is_shown_when_asked_for(client: Client, world: World) -> None:
+    about = {"user_id": world.users["teacher"], "vm_id": world.vms["kali"], "username": "teacher", "vm_label": "x"}
+    await world.database.run(consoles.opened, **about, address="192.0.2.9", wall=True)
+    assert "192.0.2.9" not in text(await client.ask("/admin/consoles/past", "admin"))
+    assert "192.0.2.9" not in text(await client.ask(f"/admin/vms/{world.vms['kali']}", "admin"))
+    page = text(await client.ask("/admin/consoles/past?q=teacher&walls=1", "admin"))
+    assert "192.0.2.9" in page
+    assert 'class="tag">wall</span>' in page
+    assert 'name="walls" value="1" checked' in page

@@ -121,12 +121,16 @@ async def test_who_is_there(client: Client, world: World) -> None:
     student = ConsoleRequest(world.users["student"], "student", 1, kali, "kali")
     teacher = ConsoleRequest(world.users["teacher"], "teacher", 2, kali, "kali", view_only=True)
     elsewhere = ConsoleRequest(world.users["other"], "other", 3, world.vms["other"], "other")
+    wall = ConsoleRequest(world.users["teacher"], "teacher", 2, world.vms["lab-1"], "lab-1", view_only=True, wall=True)
     with (
+        registry.entry(wall, lambda code: None),
         registry.entry(student, lambda code: None),
         registry.entry(teacher, lambda code: None),
         registry.entry(elsewhere, lambda code: None),
     ):
         answer = await _json(client, _class(world, "/states"))
+        listed = await _json(client, "/teacher/states")
+    assert listed["classes"][str(world.group)]["connected"] == 1, "a wall is nobody who is there"
     assert answer["people"] == {str(kali): "A. Student, A. Teacher (watching)"}
     assert answer["counts"] == "1 of 3 running, 1 connected"
     assert answer["machines"].keys() == set(_ids(world, "kali", "lab-1", "shared"))
