@@ -7,9 +7,8 @@ from collections.abc import Iterator
 
 from cyberlab.auth.base import AccountProblem, Finding, Identity
 from cyberlab.auth.config import GroupMapping
-from cyberlab.auth.ldap import LdapBackend, direct_name
+from cyberlab.auth.ldap import LdapBackend
 from cyberlab.auth.ldap_link import (
-    INVALID_CREDENTIALS,
     INVALID_DN,
     NO_SUCH_OBJECT,
     SUCCESS,
@@ -17,6 +16,8 @@ from cyberlab.auth.ldap_link import (
     LinkFailed,
     open_link,
 )
+from cyberlab.auth.ldap_states import INVALID_CREDENTIALS
+from cyberlab.auth.ldap_values import direct_name
 from cyberlab.auth.mapping import standing
 
 
@@ -55,7 +56,7 @@ def _check(backend: LdapBackend, server: str, username: str, mapping: GroupMappi
 def _refuses_strangers(backend: LdapBackend, link: Link) -> Finding:
     """A direct bind as nobody must be refused as a wrong password is: then binds are taken, and looked at."""
     name = direct_name(backend.options.user_dn, f"cyberlab-check-{secrets.token_hex(4)}")
-    code, message = link.bind(name, secrets.token_urlsafe(12))
+    code, message, _ = link.bind(name, secrets.token_urlsafe(12))
     if code == SUCCESS:
         return Finding("bind", False, f"{name}, made up here, was let in with any password", link.server)
     if code not in (INVALID_CREDENTIALS, INVALID_DN, NO_SUCH_OBJECT):
