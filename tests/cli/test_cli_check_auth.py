@@ -112,10 +112,20 @@ async def test_a_real_issuer(tmp_path: Path) -> None:
 @pytest.mark.gen_test(timeout=30)
 async def test_an_issuer_that_is_not_what_it_should_be() -> None:
     issuer = Issuer()
+    issuer.userinfo = {"keys": [{"kty": "new"}]}
     for changes, step, words in (
         ({"issuer": "https://evil.example"}, "discovery", "calls itself 'https://evil.example'"),
         ({"jwks_uri": f"{issuer.url}/nothing"}, "keys", "no JSON object, status 400"),
-        ({"claims_supported": ["sub", "name"], "scopes_supported": ["openid"]}, "", "preferred_username"),
+        ({"jwks_uri": f"{issuer.url}/userinfo"}, "keys", "none of its keys can be read"),
+        (
+            {
+                "claims_supported": ["sub", "name"],
+                "scopes_supported": ["openid"],
+                "id_token_signing_alg_values_supported": ["HS256"],
+            },
+            "",
+            "preferred_username",
+        ),
     ):
         before = issuer.metadata
         issuer.metadata = before | changes
@@ -130,8 +140,10 @@ async def test_an_issuer_that_is_not_what_it_should_be() -> None:
             assert found[0].warnings == (
                 "claims that it does not list: email, groups, preferred_username",
                 "scopes that it does not list: email, profile",
+                "it signs ID tokens by HS256 alone; RS256 is wanted, for one",
             )
             assert all(item.held for item in found)
+            assert found[-1].said == f"{CLIENT_ID} is known there; it must send people back to {CALLBACK}"
     await issuer.stop()
 
 
@@ -146,6 +158,7 @@ async def test_a_real_cas_server(tmp_path: Path) -> None:
         (only,) = await _found(check_cas(backend, CALLBACK))
         backend.close()
         assert not only.held
+        assert only.said.endswith("status 404 at p3/serviceValidate; protocol = 2 if it has no p3")
 
 
 @pytest.mark.gen_test

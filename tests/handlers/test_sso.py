@@ -158,6 +158,8 @@ async def test_a_forged_callback(jar: Jar, world: World, query: str) -> None:
     [
         (SignInRefused("denied", "access_denied"), 401, "cancelled", "login.failure"),
         (SignInRefused("id-token", "BadSignature"), 401, "does not prove who you are", "login.failure"),
+        (SignInRefused("client", "invalid_client"), 503, "does not take this portal as it is set up", "login.failure"),
+        (SignInRefused("groups", "_claim_names"), 403, "does not name them all", "login.failure"),
         (BackendUnavailable("no route"), 503, "not reachable just now", "login.unavailable"),
     ],
 )
