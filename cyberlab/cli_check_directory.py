@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 
-from cyberlab.auth.base import AccountProblem, Finding, Identity
+from cyberlab.auth.base import AccountProblem, Finding
 from cyberlab.auth.config import GroupMapping
 from cyberlab.auth.ldap import LdapBackend
 from cyberlab.auth.ldap_link import (
@@ -86,10 +86,14 @@ def _person(backend: LdapBackend, link: Link, username: str, mapping: GroupMappi
     identity = backend.identity(link, entry, groups)
     yield Finding("search", True, f"{username} is {entry[0]}, known by {identity.subject}", link.server)
     names = ", ".join(sorted(groups)) or "none"
-    yield Finding("groups", True, names, link.server, _barred(mapping, identity))
-
-
-def _barred(mapping: GroupMapping, identity: Identity) -> tuple[str, ...]:
-    if standing(mapping, identity).admitted:
-        return ()
-    return (f"{identity.username} is in none of required_groups and may not sign in",)
+    held = standing(mapping, identity)
+    if not held.admitted:
+        barred = f"{identity.username} is in none of required_groups and may not sign in"
+        yield Finding("groups", True, names, link.server, (barred,))
+        return
+    yield Finding("groups", True, names, link.server)
+    role = (
+        f"as {held.role} by the groups" if held.role else f"with the role that admins give, else {mapping.default_role}"
+    )
+    classes = f"; classes: {', '.join(sorted(held.classes))}" if held.classes else ""
+    yield Finding("mapping", True, f"{identity.username} signs in {role}{classes}", link.server)

@@ -105,10 +105,14 @@ class CasBackend:
         def first(name: str) -> str:
             return next((value for value in answer.get(f"attributes/{name}", ()) if value), "")
 
+        subject = username
+        if options.subject_attribute:  # several, in no certain order, would be no one's
+            known_by = {value for value in answer.get(f"attributes/{options.subject_attribute}", ()) if value}
+            subject = known_by.pop() if len(known_by) == 1 else ""
         groups = (value for name in options.groups_attributes for value in answer.get(f"attributes/{name}", ()))
         return Identity(
             self.name,
-            first(options.subject_attribute) if options.subject_attribute else username,
+            subject,
             username,
             first(options.name_attribute),
             first(options.mail_attribute) or None,

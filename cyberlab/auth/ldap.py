@@ -73,7 +73,7 @@ class LdapBackend:
                 continue
             try:
                 with open_link(self.options, server) as link:
-                    return self._sign_in(link, username, password)
+                    return self.sign_in(link, username, password)
             except LinkFailed as failure:
                 details.append(str(failure))
                 log.warning("directory %s: %s", self.name, failure)
@@ -109,7 +109,8 @@ class LdapBackend:
                 self.options.servers, key=lambda server: now - self._failed.get(server, -_SIDELINED) < _SIDELINED
             )
 
-    def _sign_in(self, link: Link, username: str, password: str) -> Identity | None:
+    def sign_in(self, link: Link, username: str, password: str) -> Identity | None:
+        """authenticate() at one server; raise AccountProblem or LinkFailed."""
         options = self.options
         bound = ""
         if options.user_dn:
@@ -120,8 +121,8 @@ class LdapBackend:
             self.bind_service(link)
         entry = self.find(link, username, bound if "=" in options.user_dn else "")
         if entry is None:
-            if not bound:  # as many round trips as for a name that exists
-                link.bind(f"cn={secrets.token_hex(8)},{options.base}", password)
+            if not bound:  # as many round trips as for a name that exists, without showing a stranger's password
+                link.bind(f"cn={secrets.token_hex(8)},{options.base}", secrets.token_urlsafe(12))
             return None
         if not values.same(entry[0], bound) and not self._bind_person(link, entry[0], password):
             return None
@@ -199,9 +200,10 @@ class LdapBackend:
         dn, attributes = entry
         known_by = attributes.get(options.subject_from.casefold(), [])
         subject, username = values.subject(known_by), values.text(attributes, options.username_from)
-        for value, name in ((subject, options.subject_from), (username, options.username_from)):
+        for value, option in ((subject, "subject"), (username, "username")):
             if not value:
-                raise LinkFailed(f"{link.server}: {dn} has no {name}, or it may not be read")
+                name = getattr(options, f"{option}_from")
+                raise LinkFailed(f"{link.server}: {dn} has no {name} ({option}_attribute), or it may not be read")
         if len(known_by) > 1:  # in no certain order
             raise LinkFailed(f"{link.server}: {dn} has several {options.subject_from}, so nobody is known by it")
         name, mail = (values.text(attributes, each) for each in (options.name_attribute, options.mail_attribute))

@@ -18,7 +18,8 @@ from ldap3.core import exceptions as errors
 from cyberlab.auth.ldap_options import LdapOptions, address
 from cyberlab.auth.ldap_states import INVALID_CREDENTIALS, POLICY_CONTROL, BindAnswer, bind_answer
 
-SUCCESS, SIZE_LIMIT, ADMIN_LIMIT, NO_SUCH_OBJECT, INVALID_DN = 0, 4, 11, 32, 34  # RFC 4511, appendix A
+# RFC 4511, appendix A
+SUCCESS, SIZE_LIMIT, REFERRAL, ADMIN_LIMIT, NO_SUCH_OBJECT, INVALID_DN = 0, 4, 10, 11, 32, 34
 PAGE = 500  # entries; OpenLDAP's own limit for one answer, Active Directory's is 1000
 MOST = 10_000  # entries of one search, in pages
 _PATIENCE = 8.0  # seconds in which a further page is still asked for
@@ -100,8 +101,7 @@ class Link:
         if code not in (SUCCESS, SIZE_LIMIT, ADMIN_LIMIT, NO_SUCH_OBJECT) or (
             code == NO_SUCH_OBJECT and how.get("search_scope") != ldap3.BASE
         ):
-            words = f"{result['description']} {result['message']}".strip()
-            raise LinkFailed(f"{self.server}: the search under {base} was refused: {words}")
+            raise LinkFailed(f"{self.server}: {_refusal(base, code, result)}")
         found: list[Entry] = [
             (item["dn"], {name.casefold(): values for name, values in item["raw_attributes"].items()})
             for item in response or []
@@ -150,6 +150,17 @@ def _plain(server: str, *, reached: bool = True) -> Iterator[None]:
         failure = LinkFailed(f"{server}: {_words(error)}")
         failure.reached = reached
         raise failure from None
+
+
+def _refusal(base: str, code: int, result: Mapping[str, Any]) -> str:
+    """Why a search came to nothing."""
+    if code == NO_SUCH_OBJECT:
+        return f"there is no {base}, or it may not be seen"
+    if code == REFERRAL:
+        where = ", ".join(result["referrals"] or ()) or "elsewhere"
+        return f"{base} is on another server ({where}), which has to be named here: referrals are not followed"
+    words = f"{result['description']} {result['message']}".strip()
+    return f"the search under {base} was refused: {words}"
 
 
 def _words(error: BaseException) -> str:

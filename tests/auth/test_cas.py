@@ -78,6 +78,14 @@ def test_groups_in_one_element() -> None:
         assert backend.identity(answer).groups == groups
 
 
+@pytest.mark.parametrize(("values", "subject"), [("ab", ""), ("a", "a"), ("aa", "a"), ("", "")])
+def test_a_subject_is_one_value(values: str, subject: str) -> None:
+    given = "".join(f"<cas:id>{value}</cas:id>" for value in values)
+    answer = parse((HEAD + BODY.format(f"<cas:user>x</cas:user><cas:attributes>{given}</cas:attributes>")).encode())
+    options = CasOptions(url="https://cas.uni.example", subject_attribute="id")
+    assert CasBackend("cas", options).identity(answer).subject == subject
+
+
 @pytest.mark.gen_test(timeout=30)
 async def test_a_ticket_for_another_service_is_refused(server: str) -> None:
     backend = CasBackend("cas", CasOptions(url=server))

@@ -10,7 +10,8 @@ import pytest
 from cyberlab.auth import ldap_values as values
 from cyberlab.auth.base import GROUPS_UNKNOWN, AccountProblem
 from cyberlab.auth.ldap import LdapBackend, LdapOptions
-from cyberlab.auth.ldap_link import Entry, Link, LinkFailed
+from cyberlab.auth.ldap_link import SUCCESS, Entry, Link, LinkFailed
+from cyberlab.auth.ldap_states import INVALID_CREDENTIALS, BindAnswer
 
 SID = bytes.fromhex("0105000000000005150000001c7124716c4cdbf5781419aa")  # of a domain; people differ in what follows
 BASE = "dc=uni,dc=example"
@@ -93,6 +94,29 @@ class Endless(Parts):
 BACKEND = LdapBackend(
     "ad", LdapOptions.model_validate({"servers": ["ldap://x"], "base": BASE, "user_dn": "{username}@ad.example"})
 )
+
+
+class Empty(Link):
+    """Finds nobody, and keeps what it was shown."""
+
+    def __init__(self) -> None:
+        super().__init__("ldap://x", [])
+
+    def bind(self, dn: str, password: str) -> BindAnswer:
+        self.connection.append(password)
+        return BindAnswer(SUCCESS if dn == f"cn=portal,{BASE}" else INVALID_CREDENTIALS, "")
+
+    def search(self, base: str, query: str, attributes: list[str], limit: int, *, one: bool = False) -> list[Entry]:
+        return []
+
+
+def test_a_strangers_password_is_not_shown() -> None:
+    """It may be somebody's of another directory; the bind is for the time that it takes alone."""
+    options = {"servers": ["ldap://x"], "base": BASE, "bind_dn": f"cn=portal,{BASE}", "bind_password": "service"}
+    link = Empty()
+    assert LdapBackend("ldap", LdapOptions.model_validate(options)).sign_in(link, "anna", "of another") is None
+    assert len(link.connection) == 2
+    assert "of another" not in link.connection
 
 
 def test_groups_that_come_in_parts() -> None:

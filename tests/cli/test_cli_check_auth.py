@@ -18,6 +18,7 @@ from cyberlab.auth.oidc import OidcBackend, OidcOptions
 from cyberlab.auth.proxy import ProxyBackend, ProxyOptions
 from cyberlab.cli_check_directory import check_directory
 from cyberlab.cli_check_sso import check_cas, check_issuer, check_proxy
+from cyberlab.db.models import Role
 from tests.cli.conftest import Shell
 from tests.slapd import BASE, SERVICE_DN, SERVICE_PASSWORD, Slapd, free_port
 from tests.sso import servers
@@ -49,7 +50,29 @@ def steps(slapd: Slapd, username: str, **changes: Any) -> list[tuple[str, bool]]
 
 
 def test_every_step(slapd: Slapd) -> None:
-    assert steps(slapd, "anna") == [("TLS", True), ("bind", True), ("search", True), ("groups", True)]
+    assert steps(slapd, "anna") == [
+        ("TLS", True), ("bind", True), ("search", True), ("groups", True), ("mapping", True),
+    ]  # fmt: skip
+
+
+def test_what_becomes_of_somebody_here(slapd: Slapd) -> None:
+    mapping = GroupMapping(roles={"lab-staff": Role.TEACHER}, classes={"posix-*": "Group *"})
+    found = list(check_directory(directory(slapd), "anna", mapping))[-1]
+    assert found.said == "anna signs in as teacher by the groups; classes: Group lab"
+    found = list(check_directory(directory(slapd), "bert"))[-1]
+    assert found.said == "bert signs in with the role that admins give, else student"
+
+
+def test_words_for_a_search_that_comes_to_nothing(slapd: Slapd) -> None:
+    for base, words in (
+        (f"ou=nothing,{BASE}", f"there is no ou=nothing,{BASE}, or it may not be seen"),
+        (f"cn=away,ou=people,{BASE}", "is on another server (ldap://127.0.0.1:1/ou=away"),
+    ):
+        found = list(check_directory(directory(slapd, base=base), "anna"))[-1]
+        assert (found.step, found.held) == ("search", False)
+        assert words in found.said
+    found = list(check_directory(directory(slapd), "crowd"))[-1]
+    assert "gives 500 of the groups, and no more" in found.said
 
 
 def test_without_a_name_anybody_will_do(slapd: Slapd) -> None:
