@@ -16,7 +16,7 @@ from cyberlab.auth.ldap_link import (
     LinkFailed,
     open_link,
 )
-from cyberlab.auth.ldap_states import INVALID_CREDENTIALS
+from cyberlab.auth.ldap_states import INVALID_CREDENTIALS, NOTED, noted
 from cyberlab.auth.ldap_values import direct_name
 from cyberlab.auth.mapping import standing
 
@@ -84,16 +84,21 @@ def _person(backend: LdapBackend, link: Link, username: str, mapping: GroupMappi
         return
     groups = backend.groups(link, entry, username)
     identity = backend.identity(link, entry, groups)
-    yield Finding("search", True, f"{username} is {entry[0]}, known by {identity.subject}", link.server)
-    names = ", ".join(sorted(groups)) or "none"
+    said = f"{username} is {entry[0]}, known by {identity.subject}"
+    yield Finding("search", True, said, link.server, _noted(link, entry[0]))
     held = standing(mapping, identity)
-    if not held.admitted:
-        barred = f"{identity.username} is in none of required_groups and may not sign in"
-        yield Finding("groups", True, names, link.server, (barred,))
-        return
-    yield Finding("groups", True, names, link.server)
-    role = (
-        f"as {held.role} by the groups" if held.role else f"with the role that admins give, else {mapping.default_role}"
-    )
-    classes = f"; classes: {', '.join(sorted(held.classes))}" if held.classes else ""
-    yield Finding("mapping", True, f"{identity.username} signs in {role}{classes}", link.server)
+    required = ", ".join(mapping.required_groups)
+    barred = f"{identity.username} is in none of required_groups ({required}) and may not sign in"
+    names = ", ".join(sorted(groups)) or "none"
+    yield Finding("groups", True, names, link.server, () if held.admitted else (barred,))
+    if held.admitted:
+        given = f"with the role that admins give, else {mapping.default_role}"
+        role = f"as {held.role} by the groups" if held.role else given
+        classes = f"; classes: {', '.join(sorted(held.classes))}" if held.classes else ""
+        yield Finding("mapping", True, f"{identity.username} signs in {role}{classes}", link.server)
+
+
+def _noted(link: Link, dn: str) -> tuple[str, ...]:
+    """Why the password alone may not do, as far as the service account may read it."""
+    found = link.search(dn, "(objectClass=*)", list(NOTED), 1, one=True)
+    return tuple(noted(found[0][1])) if found else ()

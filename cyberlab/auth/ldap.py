@@ -136,7 +136,8 @@ class LdapBackend:
         if answer.state:  # also with a password that was taken: what must be changed first may read nothing
             raise LinkFailed(f"{link.server}: the service account is unusable ({answer.state}): {answer.words}")
         if answer.code != SUCCESS:
-            said = f"(result {answer.code}) {answer.message}".rstrip()
+            why = "its name or its password is not right, " if answer.code == INVALID_CREDENTIALS else ""
+            said = f"({why}result {answer.code}) {answer.message}".rstrip()
             raise LinkFailed(f"{link.server}: the service account was refused {said}")
 
     @staticmethod

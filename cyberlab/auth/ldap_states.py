@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cyberlab.auth.base import DISABLED, EXPIRED, LOCKED, MUST_CHANGE_PASSWORD
@@ -24,6 +24,11 @@ _STATES = {
     0x773: MUST_CHANGE_PASSWORD,
     0x775: LOCKED,
 }
+NOTED = (
+    *("nsAccountLock", "userAccountControl", "lockoutTime", "pwdLastSet"),
+    *("pwdAccountLockedTime", "pwdReset", "passwordExpirationTime"),
+)
+_ACCOUNTDISABLE = 2  # MS-ADTS, section 2.2.16
 # 389 DS says it by the result code, and in its control calls a disabled account locked.
 _CODES = {19: LOCKED, 53: DISABLED}
 
@@ -53,6 +58,22 @@ def bind_answer(result: Mapping[str, Any]) -> BindAnswer:
     if not state and isinstance(control, bytes):
         state = _POLICY.get(policy_error(control), "")
     return BindAnswer(code, message, state)
+
+
+def noted(attributes: Mapping[str, Sequence[bytes]]) -> list[str]:
+    """What an entry itself says against a sign-in, in words for an admin; ``attributes``: NOTED, as far as readable."""
+    values = {name: b"".join(attributes.get(name.casefold(), ())).decode("utf-8", "replace") for name in NOTED}
+    control, locked = values["userAccountControl"], values["lockoutTime"]
+    found = {
+        "nsAccountLock": (DISABLED, values["nsAccountLock"].lower() == "true"),  # 389 DS, FreeIPA
+        "userAccountControl": (DISABLED, control.isdecimal() and int(control) & _ACCOUNTDISABLE),
+        "lockoutTime": (LOCKED, locked not in ("", "0")),
+        "pwdLastSet": (MUST_CHANGE_PASSWORD, values["pwdLastSet"] == "0"),
+        "pwdAccountLockedTime": (LOCKED, values["pwdAccountLockedTime"]),  # OpenLDAP's ppolicy overlay
+        "pwdReset": (MUST_CHANGE_PASSWORD, values["pwdReset"].lower() == "true"),
+        "passwordExpirationTime": (MUST_CHANGE_PASSWORD, values["passwordExpirationTime"].startswith("1970")),
+    }
+    return [f"its entry says {state} ({name}: {values[name]})" for name, (state, says) in found.items() if says]
 
 
 def policy_error(value: bytes) -> int:

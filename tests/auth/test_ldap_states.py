@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cyberlab.auth.base import DISABLED, EXPIRED, LOCKED, MUST_CHANGE_PASSWORD
-from cyberlab.auth.ldap_states import POLICY_CONTROL, bind_answer, policy_error
+from cyberlab.auth.ldap_states import POLICY_CONTROL, bind_answer, noted, policy_error
 
 # 389 DS writes every length in the long form, OpenLDAP in the short one.
 LONG_LOCKED = bytes.fromhex("308400000003810101")
@@ -70,3 +70,18 @@ def test_the_state_of_an_account(result: dict[str, Any], state: str) -> None:
 def test_its_words_are_the_directorys() -> None:
     assert bind_answer(_result(53, "Account inactivated.")).words == "the directory says result 53 Account inactivated."
     assert bind_answer(_result(49, "x, data 533, v1")).words == "the directory says data 533"
+
+
+@pytest.mark.parametrize(
+    ("attributes", "states"),
+    [
+        ({}, []),
+        ({"nsaccountlock": [b"true"]}, [DISABLED]),
+        ({"nsaccountlock": [b"false"], "useraccountcontrol": [b"512"], "lockouttime": [b"0"]}, []),
+        ({"useraccountcontrol": [b"514"], "pwdlastset": [b"0"]}, [DISABLED, MUST_CHANGE_PASSWORD]),
+        ({"useraccountcontrol": [b"\xff"], "lockouttime": [b"133"]}, [LOCKED]),
+        ({"passwordexpirationtime": [b"19700101000000Z"]}, [MUST_CHANGE_PASSWORD]),
+    ],
+)
+def test_what_an_entry_says_itself(attributes: dict[str, list[bytes]], states: list[str]) -> None:
+    assert [words.split()[3] for words in noted(attributes)] == states

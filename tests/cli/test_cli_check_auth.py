@@ -63,6 +63,18 @@ def test_what_becomes_of_somebody_here(slapd: Slapd) -> None:
     assert found.said == "bert signs in with the role that admins give, else student"
 
 
+def test_an_account_that_cannot_sign_in_is_warned_of(slapd: Slapd) -> None:
+    said = {
+        name: [warning for found in check_directory(directory(slapd), name) for warning in found.warnings]
+        for name in ("anna", "reset", "locked")
+    }
+    assert said == {
+        "anna": [],
+        "reset": ["its entry says must-change-password (pwdReset: TRUE)"],
+        "locked": ["its entry says locked (pwdAccountLockedTime: 000001010000Z)"],
+    }
+
+
 def test_words_for_a_search_that_comes_to_nothing(slapd: Slapd) -> None:
     for base, words in (
         (f"ou=nothing,{BASE}", f"there is no ou=nothing,{BASE}, or it may not be seen"),
@@ -108,7 +120,7 @@ def test_who_may_not_sign_in_is_warned_of(slapd: Slapd) -> None:
     found = list(check_directory(directory(slapd), "anna", mapping))[-1]
     assert found.held
     assert found.said == "lab-staff, posix-lab"
-    assert found.warnings == ("anna is in none of required_groups and may not sign in",)
+    assert found.warnings == ("anna is in none of required_groups (others) and may not sign in",)
 
 
 async def _found(findings: AsyncIterator[Finding]) -> list[Finding]:
