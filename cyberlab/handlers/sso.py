@@ -52,7 +52,7 @@ class _SsoHandler(SignInPage):
             device=outcomes.device(self),
         )
         if isinstance(outcome, Rejected):
-            return self.show(next_, message=outcome.message, status=403)
+            return self.show(next_, message=outcome.message, status=403, still=identity.backend)
         outcomes.follow(self, outcome, next_)
 
     async def refuse(self, name: str, label: str, error: SignInRefused | BackendUnavailable) -> None:
