@@ -84,8 +84,9 @@ SHUTDOWN_IGNORED = _advice(
     "The machine did not switch itself off",
     "Its system may be stuck, or has not started yet. Shut it down from within, or pull the plug: what is not saved "
     "there is lost then.",
-    "The guest did not react to ACPI within the VM's time limit (60 s unless its startup options say more).",
-    "Install the guest agent, or let the guest's system obey the power button.",
+    "The guest did not react to ACPI within the VM's time limit (60 s unless its startup options say more), or the VM "
+    "is paused.",
+    "Install the guest agent, or let the guest's system obey the power button; one that is paused: `qm resume VMID`.",
 )
 SNAPSHOT_GONE = _advice(
     "snapshot-gone",

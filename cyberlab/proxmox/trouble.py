@@ -18,6 +18,7 @@ _MEANINGS: tuple[tuple[str, str], ...] = (
     ("not running", problems.VM_STOPPED),
     ("snapshot '", problems.SNAPSHOT_GONE),  # "snapshot 'x' does not exist", a task's end
     ("powerdown failed", problems.SHUTDOWN_IGNORED),
+    ("is paused - cannot shutdown", problems.SHUTDOWN_IGNORED),
     ("no quorum", problems.NODE_OFFLINE),
     ("hostname lookup", problems.NODE_OFFLINE),
     ("ssh: connect to host", problems.NODE_OFFLINE),  # from there to the VM's node

@@ -11,6 +11,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from cyberlab import problems
+from cyberlab.proxmox.answers import VmStatus
 from cyberlab.proxmox.cluster import Cluster, TaskStatus
 from cyberlab.simulator.node import SimulatedCluster
 from cyberlab.simulator.state import User
@@ -98,6 +99,18 @@ async def test_power_and_snapshots(cluster: Cluster, node: SimulatedCluster) -> 
     await cluster.finish(await cluster.rollback("pve1", "qemu", 103, lesson.name, True), 20.0)
     assert node.state.vms[103].running
     assert await code_of(cluster.begin("pve1", "qemu", 999, "start")) in (problems.VM_GONE, problems.PERMISSION_DENIED)
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_somebody_was_quicker(make_cluster: MakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container that has been started since it was looked at is refused at once, and yet as asked."""
+    cluster = make_cluster()
+
+    async def before(*_: object) -> VmStatus:
+        return VmStatus("stopped")
+
+    monkeypatch.setattr(cluster, "status", before)
+    assert await cluster.begin("pve1", "lxc", 300, "start") is None
 
 
 @pytest.mark.gen_test(timeout=30)

@@ -183,6 +183,23 @@ async def test_what_is_wrong_with_a_task(cluster: Cluster, node: SimulatedCluste
     assert await code_of(cluster.begin("pve1", "qemu", 999, "start")) == problems.VM_GONE
     assert await code_of(cluster.rollback("pve1", "qemu", 999, "lesson1", False)) == problems.VM_GONE
     assert await code_of(cluster.begin("pve1", "lxc", 300, "reset")) == problems.NO_RESET_BUTTON
+    node.state.vms[105].paused = True
+    assert await code_of(cluster.begin("pve1", "qemu", 105, "shutdown")) == problems.SHUTDOWN_IGNORED
+
+
+@ONE
+@pytest.mark.gen_test(timeout=30)
+async def test_a_container_is_looked_at_before_there_is_a_task(cluster: Cluster, node: SimulatedCluster) -> None:
+    """What the node refuses at once leaves no task to be found (PVE/API2/LXC/Status.pm)."""
+    container = node.state.vms[300]
+    assert await cluster.begin("pve1", "lxc", 300, "start") is None, "it runs already"
+    await cluster.shutdown("pve1", "lxc", 300)
+    assert not container.running
+    await cluster.stop("pve1", "lxc", 300)
+    for action in ("shutdown", "reboot"):
+        assert await code_of(cluster.begin("pve1", "lxc", 300, action)) == problems.VM_STOPPED
+    await cluster.start("pve1", "lxc", 300)
+    assert container.running
 
 
 @pytest.mark.gen_test(timeout=30)
