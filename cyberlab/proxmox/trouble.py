@@ -49,12 +49,15 @@ def meaning(text: str, usual: str = problems.PVESH_FAILED) -> str:
 
 
 def said(stderr: str) -> str:
-    """The line that tells the cause: the first, but for perl's complaints about the locale and warnings."""
+    """The line that tells the cause: the first, but for perl's complaints about the locale and warnings.
+
+    Of parameters that do not fit, the next one as well: it names the first of them.
+    """
     lines = [line for line in stderr.split("\n") if line.strip()]
     complaints = [index for index, line in enumerate(lines) if line.startswith("perl: warning:")]
     after = lines[complaints[-1] + 1 :] if complaints else lines
-    line = next((line for line in after if not line.startswith("WARN: ")), lines[0] if lines else "")
-    return plain(line)
+    causes = [line for line in after if not line.startswith("WARN: ")] or lines[:1]
+    return plain(" ".join(causes[: 2 if causes[:1] == ["400 Parameter verification failed."] else 1]))
 
 
 def plain(text: str) -> str:

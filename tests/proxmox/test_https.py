@@ -11,6 +11,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from cyberlab import problems
+from cyberlab.problems import Problem
 from cyberlab.proxmox.answers import VmStatus
 from cyberlab.proxmox.cluster import Cluster, TaskStatus
 from cyberlab.simulator.node import SimulatedCluster
@@ -167,6 +168,13 @@ async def test_a_500_that_means_nothing(make_cluster: MakeCluster, node: Simulat
         assert (await cluster.console_ticket("pve1", "qemu", 100)).port
     node.options.vncproxy_stumbles = 1
     assert await code_of(cluster.console_ticket("pve1", "qemu", 100)) == problems.PVESH_FAILED
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_parameter_that_does_not_fit_is_named(make_cluster: MakeCluster) -> None:
+    """Not in the status line, but in the body (PVE/APIServer/Formatter/Standard.pm)."""
+    with pytest.raises(Problem, match=r"400 Parameter verification failed\. frob: property is not defined"):
+        await make_cluster().api.call("create", "/nodes/pve1/qemu/100/status/start", {"frob": "1"})
 
 
 @pytest.mark.gen_test(timeout=30)

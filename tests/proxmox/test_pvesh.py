@@ -118,6 +118,10 @@ def test_what_pvesh_means(stderr: str, exit_status: int, code: str) -> None:
         (LOCALE + "VM is locked (backup)\nmore\n", "VM is locked (backup)"),
         ("WARN: use of 'x' is deprecated\nVM 101 not running\n", "VM 101 not running"),
         ("WARN: nothing else\n", "WARN: nothing else"),
+        (
+            "400 Parameter verification failed.\nstart: property is not defined in schema\npvesh create <api_path>\n",
+            "400 Parameter verification failed. start: property is not defined in schema",
+        ),
         (LOCALE, "perl: warning: Setting locale failed."),
         ("", ""),
     ],
