@@ -53,6 +53,14 @@ sub assemble_ticket { $ready or die; return "PVE:$_[0]" }
 sub assemble_vnc_ticket { $ready or die; return join(':', 'PVEVNC', @_) }
 1;
 """
+# What perl says to stderr at each start where the locale that is set was never generated.
+LOCALE = """perl: warning: Setting locale failed.
+perl: warning: Please check that your locale settings:
+\tLANGUAGE = (unset),
+\tLC_CTYPE = "UTF-8"
+    are supported and installed on your system.
+perl: warning: Falling back to the standard locale ("C").
+"""
 MODULES = ("API2", "CLIHandler", "RPCEnvironment", "CLIFormatter", "SSHInfo")
 
 

@@ -21,7 +21,7 @@ from cyberlab.simulator.node import SimulatedCluster
 from cyberlab.simulator.options import Options
 from tests.leaks import runs
 from tests.proxmox.conftest import MakePool
-from tests.proxmox.oddities import write_programs
+from tests.proxmox.oddities import LOCALE, write_programs
 from tests.simulator.transcripts import observed, replay
 from tests.sshd import Sshd, write_script
 
@@ -247,6 +247,15 @@ async def test_a_node_that_cannot(odd: Sshd, make_warm: MakeWarm, tmp_path: Path
 
 
 @pytest.mark.gen_test(timeout=30)
+async def test_why_it_cannot(odd: Sshd, make_warm: MakeWarm, tmp_path: Path) -> None:
+    program = tmp_path / "bin" / "perl"
+    write_script(program, f"#!/bin/sh\ncat >&2 <<'END'\n{LOCALE}Can't locate PVE/API2.pm in @INC\nEND\nexit 2\n")
+    pvesh = make_warm(odd.cluster_settings())
+    await _get(pvesh, "get", "/args")
+    assert pvesh.cold == "Can't locate PVE/API2.pm in @INC"
+
+
+@pytest.mark.gen_test(timeout=30)
 async def test_a_worker_that_says_nothing(
     odd: Sshd, make_warm: MakeWarm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -336,8 +345,12 @@ async def test_an_old_worker_answers_what_it_was_asked(
         await task
 
 
+@pytest.mark.parametrize("locale", ["", LOCALE], ids=["", "locale missing"])
 @pytest.mark.gen_test(timeout=30)
-async def test_after_an_upgrade_of_the_node(odd: Sshd, make_warm: MakeWarm, tmp_path: Path) -> None:
+async def test_after_an_upgrade_of_the_node(odd: Sshd, make_warm: MakeWarm, tmp_path: Path, locale: str) -> None:
+    """Perl complains at each start where the node's locale was never generated: that is no fault either."""
+    program = tmp_path / "bin" / "perl"
+    write_script(program, program.read_text().replace("\n", f"\ncat >&2 <<'END'\n{locale}END\n", 1))
     pvesh = make_warm(odd.cluster_settings())
     first, old = (await _get(pvesh, "get", "/pid")).stdout, pvesh._workers[0]
     os.utime(tmp_path / "perl" / "PVE" / "SSHInfo.pm", (1, 1))
