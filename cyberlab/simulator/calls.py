@@ -153,7 +153,12 @@ class Calls:
             raise BadCall("Parameter verification failed.\ntype: the simulated cluster lists type 'vm' only")
         # PVE/API2/Cluster.pm lists containers and machines together, by kind, as far as the caller may audit them.
         may = [row for row in self._resources if self._state.may(call.user, f"/vms/{row['vmid']}", "VM.Audit")]
-        return sorted(may, key=lambda row: row["type"] != "qemu")
+        shown = []
+        for row in may:
+            # Without this privilege a machine's pool is not told.
+            hidden = "pool" in row and not self._state.may(call.user, f"/pool/{row['pool']}", "Pool.Audit")
+            shown.append({key: value for key, value in row.items() if not (hidden and key == "pool")})
+        return sorted(shown, key=lambda row: row["type"] != "qemu")
 
     def _resource(self, vm: Vm) -> dict[str, object]:
         """API2Tools.pm:84-119: for a guest that no living pvestatd reports, only what the configuration tells.
@@ -161,7 +166,7 @@ class Calls:
         A machine's status is QEMU's own word, where that has one (pvestatd, update_qemu_status).
         """
         row: dict[str, object] = {"id": f"{vm.kind}/{vm.vmid}", "node": vm.node, "type": vm.kind, "vmid": vm.vmid}
-        row |= {key: value for key, value in (("tags", vm.tags), ("lock", vm.lock)) if value}
+        row |= {key: value for key, value in (("tags", vm.tags), ("lock", vm.lock), ("pool", vm.pool)) if value}
         node = self._state.nodes.get(vm.node)
         if node is None or not node.online or not vm.known:
             return row | {"status": "unknown"}
@@ -303,7 +308,8 @@ class Calls:
         user = self._state.users.get(asked.partition("!")[0])
         paths = user.permissions if user is not None else {}
         if user is not None and user.userid == "root@pam":
-            paths = {"/": frozenset({"Sys.Modify", "VM.Audit", "VM.Console", "VM.PowerMgmt", "VM.Snapshot.Rollback"})}
+            most = ("Pool.Audit", "Sys.Modify", "VM.Audit", "VM.Console", "VM.PowerMgmt", "VM.Snapshot.Rollback")
+            paths = {"/": frozenset(most)}
         return {path: dict.fromkeys(sorted(privileges), 1) for path, privileges in paths.items()}
 
 

@@ -50,6 +50,7 @@ class Vm:
     running: bool = False
     lock: str = ""
     tags: str = ""
+    pool: str = ""
     disk: int = 0
     memory: int = 128
     known: bool = True
