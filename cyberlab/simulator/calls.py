@@ -250,7 +250,10 @@ class Calls:
     async def _termproxy(self, call: Call) -> object:
         vm = self._guest(call)
         port, task = self._consoles.listen(vm, call.user, "")
-        return {"user": call.user, "port": str(port), "ticket": self._ticket(call, port), "upid": task.upid}
+        ticket = self._ticket(call, port)
+        if self._options.hardened:
+            self._consoles.pin(port, f"{call.user}:{ticket}")
+        return {"user": call.user, "port": str(port), "ticket": ticket, "upid": task.upid}
 
     async def _task_list(self, call: Call) -> object:
         source = call.text("source", "archive")
