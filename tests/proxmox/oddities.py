@@ -76,11 +76,12 @@ def write_modules(folder: Path) -> Path:
 
 
 def write_programs(folder: Path) -> Path:
-    """``pvesh`` and ``perl`` with those modules in ``folder``/bin, which is returned."""
+    """``pvesh`` and ``perl`` with those modules in ``folder``/bin, which is returned; perl complains of the locale."""
     modules = write_modules(folder)
     programs = folder / "bin"
     programs.mkdir(exist_ok=True)
     main = "use PVE::CLI::pvesh;\nPVE::CLI::pvesh->run_cli_handler();\n"
     write_script(programs / "pvesh", f"#!/usr/bin/perl -I{modules}\n{main}")
-    write_script(programs / "perl", f'#!/bin/sh\nPERL5LIB={modules} exec /usr/bin/perl "$@"\n')
+    complaint = f"cat >&2 <<'END'\n{LOCALE}END\n"
+    write_script(programs / "perl", f'#!/bin/sh\n{complaint}PERL5LIB={modules} exec /usr/bin/perl "$@"\n')
     return programs
