@@ -95,6 +95,14 @@ SNAPSHOT_GONE = _advice(
     "No snapshot of that name on this VM: it was removed or renamed, or was never taken on this one, or none is named.",
     "Compare with `qm listsnapshot VMID`; name another on the class's page, or take one of that name.",
 )
+SNAPSHOT_NOT_NEWEST = _advice(
+    "snapshot-not-newest",
+    "The machine cannot go back that far",
+    "Nothing was changed. Tell your teacher that this machine can only go back to its newest snapshot.",
+    "The VM's disks are on a storage (ZFS, for one) that goes back to the newest snapshot only, and this one has newer "
+    "ones.",
+    "Remove the newer ones, `qm delsnapshot VMID NAME`, or name the newest on the class's page.",
+)
 
 # The node and the way to it.
 NODE_OFFLINE = _advice(

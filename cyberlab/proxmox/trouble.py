@@ -17,7 +17,9 @@ _MEANINGS: tuple[tuple[str, str], ...] = (
     ("can't lock file", problems.VM_LOCKED),
     ("not running", problems.VM_STOPPED),
     ("snapshot '", problems.SNAPSHOT_GONE),  # "snapshot 'x' does not exist", a task's end
+    ("not most recent snapshot", problems.SNAPSHOT_NOT_NEWEST),  # PVE/Storage/ZFSPoolPlugin.pm
     ("powerdown failed", problems.SHUTDOWN_IGNORED),
+    ("container did not stop", problems.SHUTDOWN_IGNORED),  # PVE/LXC.pm, vm_stop
     ("is paused - cannot shutdown", problems.SHUTDOWN_IGNORED),
     ("no quorum", problems.NODE_OFFLINE),
     ("hostname lookup", problems.NODE_OFFLINE),

@@ -138,6 +138,9 @@ class Power:
         async def body(_: Task) -> None:
             vm.check_lock()
             snapshot = self._find_snapshot(vm, name)
+            if vm.newest_only and name != max(vm.snapshots.values(), key=lambda known: known.taken).name:
+                where = f"local-zfs:vm-{vm.vmid}-disk-0"
+                raise Refusal(f"can't rollback, '{name}' is not most recent snapshot on '{where}'")
             await self._work()
             await self.off(vm)
             vm.parent = name
