@@ -173,11 +173,10 @@ class Api:
                     await asyncio.sleep(self._options.refusal_delay)
                 failure = {"data": None} | ({"errors": dict(error.errors)} if error.errors else {})
                 body = json.dumps(failure, separators=(",", ":")).encode() if error.body else None
-                writer.write(response(error.status, error.reason, body, keep=error.body, now=self._tickets.clock()))
-                if not error.body:
-                    await writer.drain()
-                    return
-                slot = None
+                # AnyEvent.pm, response: whatever fails is the last on its connection.
+                writer.write(response(error.status, error.reason, body, keep=False, now=self._tickets.clock()))
+                await writer.drain()
+                return
             await writer.drain()
             if slot is not None:
                 await self._console(slot, (reader, writer))

@@ -154,6 +154,8 @@ async def test_a_tokens_console_opens_with_the_token_alone(cluster: SimulatedClu
     low = await connection.get(ticket.path, Cookie=cookie(cluster, "low@pve"), **UPGRADE)
     await connection.body(low[2])
     assert low[:2] == (401, "permission denied - invalid PVEVNC ticket"), "the token's, not its user's"
+    await connection.close()
+    connection = await Connection.open(cluster)
     assert (await connection.get(ticket.path, **TOKEN, **UPGRADE))[0] == 101
     await Viewer(connection).authenticate(ticket.password)
     await connection.close()
