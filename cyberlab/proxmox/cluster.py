@@ -187,7 +187,7 @@ class Cluster:
             raise Problem(problems.VM_STOPPED, f"{action} of {self.name}/{vmid}")
         if _AS_IT_IS.get((kind, action)) == status.status:
             return None
-        if action == "shutdown" and status.qmp_status in _PAUSED:
+        if action in ("shutdown", "reboot") and status.qmp_status in _PAUSED:
             raise Problem(problems.SHUTDOWN_IGNORED, f"{self.name}/{vmid} is {status.qmp_status}")
         try:
             return await self._tasks.begin(node, vmid, (_task_kind(kind, action), _HA.get(action, "")), path, {})

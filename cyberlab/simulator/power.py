@@ -77,8 +77,7 @@ class Power:
     async def shutdown(self, call: Call, vm: Vm) -> str:
         """POST status/shutdown; the demo's guests obey at once. A paused one is refused before there is a task."""
         self._needs_power_if_container(vm)
-        if vm.paused:
-            raise Refusal("VM is paused - cannot shutdown")
+        self._needs_to_go_on(vm)
 
         async def body(_: Task) -> None:
             vm.check_lock()
@@ -105,6 +104,7 @@ class Power:
 
     async def reboot(self, call: Call, vm: Vm) -> str:
         """POST status/reboot: a shutdown and a start, so consoles end."""
+        self._needs_to_go_on(vm)
         self._needs_power(vm)
 
         async def body(_: Task) -> None:
@@ -167,6 +167,10 @@ class Power:
     def _needs_power(self, vm: Vm) -> None:
         if not vm.running:
             raise Refusal(f"VM {vm.vmid} not running", 2)  # so it says of a container, too
+
+    def _needs_to_go_on(self, vm: Vm) -> None:
+        if vm.paused:
+            raise Refusal("VM is paused - cannot shutdown")
 
     def _needs_power_if_container(self, vm: Vm) -> None:
         if vm.kind == "lxc" and not vm.running:

@@ -189,7 +189,8 @@ async def test_what_is_wrong_with_a_task(cluster: Cluster, node: SimulatedCluste
     back = await cluster.rollback("pve1", "qemu", 103, "lesson1", False)
     assert await code_of(cluster.finish(back, 20.0)) == problems.SNAPSHOT_NOT_NEWEST
     node.state.vms[105].paused = True
-    assert await code_of(cluster.begin("pve1", "qemu", 105, "shutdown")) == problems.SHUTDOWN_IGNORED
+    for action in ("shutdown", "reboot"):
+        assert await code_of(cluster.begin("pve1", "qemu", 105, action)) == problems.SHUTDOWN_IGNORED
 
 
 @ONE

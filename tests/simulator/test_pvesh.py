@@ -194,8 +194,9 @@ async def test_a_paused_machine(cluster: SimulatedCluster) -> None:
     cluster.state.vms[105].paused = True
     rows = {row["vmid"]: row for row in await _json(cluster, "get", "/cluster/resources", "--type", "vm")}
     assert rows[105]["status"] == "paused", "pvestatd tells QEMU's own state"
-    got = await cluster.pvesh.run(["create", "/nodes/pve1/qemu/105/status/shutdown", "--output-format=json"])
-    assert (got.exit != 0, got.stdout, got.stderr) == (True, "", "VM is paused - cannot shutdown\n")
+    for action in ("shutdown", "reboot"):
+        got = await cluster.pvesh.run(["create", f"/nodes/pve1/qemu/105/status/{action}", "--output-format=json"])
+        assert (got.exit != 0, got.stdout, got.stderr) == (True, "", "VM is paused - cannot shutdown\n")
     assert await _json(cluster, "get", "/nodes/pve1/tasks", "--source", "all") == []
 
 
