@@ -144,7 +144,7 @@ class UpstreamLink(asyncio.BufferedProtocol):
         key = base64.b64encode(os.urandom(16))
         lines = [
             f"GET {target.resource} HTTP/1.1",
-            f"Host: {target.host}:{target.port}",
+            f"Host: {f'[{target.host}]' if ':' in target.host else target.host}:{target.port}",
             "Upgrade: websocket",
             "Connection: Upgrade",
             "Sec-WebSocket-Version: 13",

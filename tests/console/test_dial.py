@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from cyberlab import problems
-from cyberlab.console.upstream import Target, dial
+from cyberlab.console.upstream import Target, connect, dial
 from cyberlab.problems import Problem
 from tests.console.certificates import pinning
 from tests.console.ends import ProxmoxEnd, Script, listening
@@ -82,6 +83,21 @@ async def test_the_request_is_what_proxmox_understands() -> None:
             "Sec-WebSocket-Protocol": "binary",
             "Cookie": "PVEAuthCookie=c",
         }
+        link.abort()
+
+
+@pytest.mark.gen_test(timeout=5)
+async def test_an_ipv6_address_in_the_request() -> None:
+    """RFC 3986, 3.2.2: without the brackets, a proxy in between would take its end for the port."""
+
+    async def script(end: ProxmoxEnd) -> None:
+        await end.upgrade()
+        await end.reader.read()
+
+    async with listening(script) as server:
+        link = await connect(server.target())
+        await link.upgrade(replace(server.target(), host="fd00::5"))
+        assert f"Host: [fd00::5]:{server.port}" in server.ends[0].head.decode().split("\r\n")
         link.abort()
 
 
