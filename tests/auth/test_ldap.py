@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import threading
 import time
 import tomllib
 from collections.abc import Iterator
@@ -185,6 +186,33 @@ def test_a_certificate_of_another_authority(slapd: Slapd, tmp_path: Path, scheme
     other, _, _ = make_certificate(tmp_path)
     with pytest.raises(BackendUnavailable, match="its certificate is not trusted"):
         backend(slapd, servers=[getattr(slapd, scheme)], ca_file=other).authenticate("anna", PASSWORD)
+
+
+def _refuses_tls(listener: socket.socket, heard: list[bytes]) -> None:
+    """Answer the first request, which is for StartTLS, with protocolError; hear what comes then."""
+    connection, _ = listener.accept()
+    with connection:
+        heard.append(connection.recv(4096))
+        message_id = heard[0][2 : 4 + heard[0][3]]  # an INTEGER: tag, length, contents
+        answer = message_id + bytes.fromhex("78070a010204000400")
+        connection.sendall(bytes([0x30, len(answer)]) + answer)
+        while more := connection.recv(4096):
+            heard.append(more)
+
+
+def test_nothing_is_said_in_the_clear(slapd: Slapd) -> None:
+    """Whoever stands in between and refuses StartTLS hears no name and no password."""
+    heard: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        between = threading.Thread(target=_refuses_tls, args=(listener, heard))
+        between.start()
+        server = f"ldap://127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(BackendUnavailable, match="StartTLS failed"):
+            backend(slapd, servers=[server]).authenticate("anna", PASSWORD)
+        between.join()
+    said = b"".join(heard)
+    assert b"1.3.6.1.4.1.1466.20037" in said
+    assert not any(word.encode() in said for word in (PASSWORD, SERVICE_PASSWORD, "anna", "portal"))
 
 
 @pytest.mark.parametrize("scheme", ["url", "tls_url"])
