@@ -40,7 +40,11 @@ def _unknown(backend: OidcBackend, metadata: Metadata) -> tuple[str, ...]:
     claims = {name.partition(".")[0] for name in wanted} - metadata.claims if metadata.claims else set()
     scopes = set(options.scopes) - metadata.scopes if metadata.scopes else set()
     found = [("claims", claims), ("scopes", scopes)]
-    words = [f"{noun} that it does not list: {', '.join(sorted(names))}" for noun, names in found if names]
+    words = [
+        f"{noun} that it does not list, and may have all the same: {', '.join(sorted(names))}"
+        for noun, names in found
+        if names
+    ]
     if metadata.algorithms and metadata.algorithms.isdisjoint(ALGORITHMS):
         words.append(f"it signs ID tokens by {', '.join(sorted(metadata.algorithms))} alone; RS256 is wanted, for one")
     return tuple(words)
