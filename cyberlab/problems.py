@@ -217,8 +217,9 @@ API_UNREACHABLE = _advice(
     "api-unreachable",
     "The lab's cluster does not answer on its web port",
     ASK_ADMIN,
-    "No answer at PROXMOX_HOST: no TCP connection, or silence on it.",
-    "Is the port right (8006), is pveproxy running (`systemctl status pveproxy`), does a firewall stand between?",
+    "No answer at PROXMOX_HOST: no TCP connection, silence on it, or it was closed at once.",
+    "Is the port right (8006), is pveproxy running (`systemctl status pveproxy`), does a firewall stand between, or "
+    "ALLOW_FROM in the node's /etc/default/pveproxy?",
 )
 UPGRADE_FAILED = _advice(
     "upgrade-failed",

@@ -96,8 +96,16 @@ class Web:
             raise kind(problems.API_UNREACHABLE, f"{settings.host}: {error.message}") from None
         except ssl.SSLCertVerificationError:
             raise
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError):
+            kind = Unreachable if repeatable else Problem
+            raise kind(problems.API_UNREACHABLE, f"{settings.host}: the TLS connection was closed") from None
+        except ValueError as error:
+            if "IOStream is not idle" not in str(error):  # Tornado's word for one that is closed before TLS has begun
+                raise
+            raise Unreachable(problems.API_UNREACHABLE, f"{settings.host}: closed at once") from None
         except ssl.SSLError as error:
-            raise Problem(problems.TLS_MISMATCH, error.reason or str(error.args[-1])) from None
+            reason = getattr(error, "reason", None) or str(error)  # not every one has a reason
+            raise Problem(problems.TLS_MISMATCH, reason) from None
         except OSError as error:
             asked = isinstance(error, ConnectionResetError | BrokenPipeError)
             raise (Unreachable if repeatable or not asked else Problem)(

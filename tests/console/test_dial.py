@@ -153,6 +153,21 @@ async def test_a_connection_that_ends_without_an_answer(reset: bool) -> None:
         assert (await refusal(server.target())).code == problems.UPSTREAM_CLOSED
 
 
+@pytest.mark.parametrize("first", [0, 1], ids=["at once", "after our first byte"])
+@pytest.mark.gen_test(timeout=5)
+async def test_an_address_that_pveproxy_keeps_out(first: int) -> None:
+    """ALLOW_FROM and DENY_FROM in /etc/default/pveproxy: it accepts and closes (AnyEvent.pm, accept_connections)."""
+
+    async def deny(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(first)
+        writer.close()
+
+    async with await asyncio.start_server(deny, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        problem = await refusal(Target("127.0.0.1", port, "/ws", (), "", pinning()))
+    assert problem.code == problems.API_UNREACHABLE
+
+
 @pytest.mark.gen_test(timeout=5)
 async def test_silence_is_ended_by_the_callers_deadline_and_leaves_no_socket() -> None:
     """A console's port that was used already: Proxmox answers nothing and keeps the connection for ever."""
