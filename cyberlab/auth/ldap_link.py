@@ -124,6 +124,8 @@ def open_link(options: LdapOptions, server: str) -> Iterator[Link]:
             where,
             client_strategy=ldap3.SAFE_SYNC,
             receive_timeout=options.timeout,
+            auto_range=False,  # it takes the first part for everything where asking for the next one fails
+            return_empty_attributes=False,  # which fails where an attribute comes in parts
             auto_referrals=False,  # a referral would show the password to whomever it names
             check_names=False,
         )
