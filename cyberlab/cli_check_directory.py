@@ -5,11 +5,10 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 
-from cyberlab.auth.base import AccountProblem, Finding, Identity
+from cyberlab.auth.base import AccountProblem, Finding
 from cyberlab.auth.config import GroupMapping
-from cyberlab.auth.ldap import LdapBackend, direct_name
+from cyberlab.auth.ldap import LdapBackend
 from cyberlab.auth.ldap_link import (
-    INVALID_CREDENTIALS,
     INVALID_DN,
     NO_SUCH_OBJECT,
     SUCCESS,
@@ -17,6 +16,8 @@ from cyberlab.auth.ldap_link import (
     LinkFailed,
     open_link,
 )
+from cyberlab.auth.ldap_states import INVALID_CREDENTIALS, NOTED, noted
+from cyberlab.auth.ldap_values import direct_name
 from cyberlab.auth.mapping import standing
 
 
@@ -55,7 +56,7 @@ def _check(backend: LdapBackend, server: str, username: str, mapping: GroupMappi
 def _refuses_strangers(backend: LdapBackend, link: Link) -> Finding:
     """A direct bind as nobody must be refused as a wrong password is: then binds are taken, and looked at."""
     name = direct_name(backend.options.user_dn, f"cyberlab-check-{secrets.token_hex(4)}")
-    code, message = link.bind(name, secrets.token_urlsafe(12))
+    code, message, _ = link.bind(name, secrets.token_urlsafe(12))
     if code == SUCCESS:
         return Finding("bind", False, f"{name}, made up here, was let in with any password", link.server)
     if code not in (INVALID_CREDENTIALS, INVALID_DN, NO_SUCH_OBJECT):
@@ -83,12 +84,21 @@ def _person(backend: LdapBackend, link: Link, username: str, mapping: GroupMappi
         return
     groups = backend.groups(link, entry, username)
     identity = backend.identity(link, entry, groups)
-    yield Finding("search", True, f"{username} is {entry[0]}, known by {identity.subject}", link.server)
+    said = f"{username} is {entry[0]}, known by {identity.subject}"
+    yield Finding("search", True, said, link.server, _noted(link, entry[0]))
+    held = standing(mapping, identity)
+    required = ", ".join(mapping.required_groups)
+    barred = f"{identity.username} is in none of required_groups ({required}) and may not sign in"
     names = ", ".join(sorted(groups)) or "none"
-    yield Finding("groups", True, names, link.server, _barred(mapping, identity))
+    yield Finding("groups", True, names, link.server, () if held.admitted else (barred,))
+    if held.admitted:
+        given = f"with the role that admins give, else {mapping.default_role}"
+        role = f"as {held.role} by the groups" if held.role else given
+        classes = f"; classes: {', '.join(sorted(held.classes))}" if held.classes else ""
+        yield Finding("mapping", True, f"{identity.username} signs in {role}{classes}", link.server)
 
 
-def _barred(mapping: GroupMapping, identity: Identity) -> tuple[str, ...]:
-    if standing(mapping, identity).admitted:
-        return ()
-    return (f"{identity.username} is in none of required_groups and may not sign in",)
+def _noted(link: Link, dn: str) -> tuple[str, ...]:
+    """Why the password alone may not do, as far as the service account may read it."""
+    found = link.search(dn, "(objectClass=*)", list(NOTED), 1, one=True)
+    return tuple(noted(found[0][1])) if found else ()

@@ -20,7 +20,12 @@ _SECONDS = 8.0
 _PORTS = re.compile(r"^\S+\s+\d+\s+\d+\s+\S*:(59\d\d)\s", re.MULTILINE)  # ss -Htan: state, two queues, local address
 _FULL = 80  # of a hundred ports
 _SEE = ("VM.Audit", "VM.Console")  # without these there is no portal
-_PRESS = {"VM.PowerMgmt": "switch machines", "VM.Snapshot.Rollback": "take them back to a snapshot"}
+# What the portal can do without: one of the privileges, and what it is for.
+_MORE = {
+    ("VM.PowerMgmt",): "switch machines",
+    ("VM.Snapshot.Rollback", "VM.Snapshot"): "take them back to a snapshot",
+    ("Pool.Audit",): "show the pools that they are in",  # PVE/API2/Cluster.pm, resources
+}
 _NOBODY = 999_999_999  # the highest VMID that there can be, and nobody's
 _GATED = 126  # how a shell, and deploy/cyberlab-gate, says: not allowed
 
@@ -89,8 +94,9 @@ async def _rights(walk: Walk) -> list[str]:
         who = settings.token_name or settings.user
         granted = _granted(await walk.cluster.api.call("get", "/access/permissions"))
         _missing(walk, who, granted, _SEE)
-        for privilege in [name for name in _PRESS if name not in granted]:
-            walk.warnings.append(f"{who} lacks {privilege}: the portal cannot {_PRESS[privilege]}")
+        for any_of, purpose in _MORE.items():
+            if granted.isdisjoint(any_of):
+                walk.warnings.append(f"{who} lacks {any_of[0]}: the portal cannot {purpose}")
         said.append(f"{who} may look and open consoles")
     elif user := settings.console_user:
         try:

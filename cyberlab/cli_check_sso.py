@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from ipaddress import ip_network
 
 from cyberlab.auth.base import BackendUnavailable, Finding, SignInRefused
 from cyberlab.auth.cas import CasBackend
-from cyberlab.auth.oidc import Metadata, OidcBackend
+from cyberlab.auth.oidc import ALGORITHMS, OidcBackend, error_of
+from cyberlab.auth.oidc_metadata import Metadata, plain
 from cyberlab.auth.proxy import ProxyBackend
 from cyberlab.auth.remote import with_query
 
@@ -40,25 +40,28 @@ def _unknown(backend: OidcBackend, metadata: Metadata) -> tuple[str, ...]:
     claims = {name.partition(".")[0] for name in wanted} - metadata.claims if metadata.claims else set()
     scopes = set(options.scopes) - metadata.scopes if metadata.scopes else set()
     found = [("claims", claims), ("scopes", scopes)]
-    return tuple(f"{noun} that it does not list: {', '.join(sorted(names))}" for noun, names in found if names)
+    words = [
+        f"{noun} that it does not list, and may have all the same: {', '.join(sorted(names))}"
+        for noun, names in found
+        if names
+    ]
+    if metadata.algorithms and metadata.algorithms.isdisjoint(ALGORITHMS):
+        words.append(f"it signs ID tokens by {', '.join(sorted(metadata.algorithms))} alone; RS256 is wanted, for one")
+    return tuple(words)
 
 
 async def _client(backend: OidcBackend, metadata: Metadata, callback: str) -> Finding:
     """A code that is made up: a server that knows the client complains about the code, and only about that."""
     made_up = f"cyberlab-check-{secrets.token_hex(8)}"
     response = await backend.exchange(metadata, callback, made_up, secrets.token_urlsafe(32))
-    try:
-        error = json.loads(response.body).get("error")
-    except (ValueError, AttributeError, RecursionError):
-        error = None
+    error, description = error_of(response)
     name = backend.options.client_id
+    words = f"status {response.code}" + (f": {plain(description or error)}" if error else "")
     if error in _OF_THE_CLIENT or response.code == 401:
-        return Finding(
-            "client", False, f"{name} is unknown there, or its secret is another one (status {response.code})"
-        )
+        return Finding("client", False, f"{name} is unknown there, or its secret is another one ({words})")
     if error == "invalid_grant":
-        return Finding("client", True, f"{name} is known there")
-    said = f"{name} was neither taken nor refused (status {response.code})"
+        return Finding("client", True, f"{name} is known there; it must send people back to {callback}")
+    said = f"{name} was neither taken nor refused ({words})"
     return Finding("client", True, said, warnings=("the issuer's answer to a made-up code says nothing of the client",))
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import select
+import signal
+import socket
 import sys
-import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TextIO
@@ -39,9 +41,25 @@ def watch(look: Callable[[Report], Verdict], every: float, *, as_json: bool, out
             _tell(changed, states, first=before is None, as_json=as_json, redraws=redraws, every=every, out=out)
             before, status = now, verdict.status
             states = {_key(outcome): outcome.state for outcome in verdict.outcomes}
-            time.sleep(every)
+            pause(every)
     except KeyboardInterrupt:
         return status
+
+
+def pause(seconds: float) -> None:
+    """Sleep in the main thread; raise KeyboardInterrupt at once on Ctrl-C.
+
+    time.sleep() would sleep on when the signal comes in the moment between Python's last look for one and the system
+    call, or reaches another thread first. The wake-up descriptor is written to in either case.
+    """
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        writer.setblocking(False)
+        before = signal.set_wakeup_fd(writer.fileno())
+        try:
+            select.select([reader], [], [], seconds)
+        finally:
+            signal.set_wakeup_fd(before)
 
 
 def _key(outcome: Outcome) -> _Key:

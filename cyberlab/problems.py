@@ -84,8 +84,9 @@ SHUTDOWN_IGNORED = _advice(
     "The machine did not switch itself off",
     "Its system may be stuck, or has not started yet. Shut it down from within, or pull the plug: what is not saved "
     "there is lost then.",
-    "The guest did not react to ACPI within the VM's time limit (60 s unless its startup options say more).",
-    "Install the guest agent, or let the guest's system obey the power button.",
+    "The guest did not react to ACPI within the VM's time limit (60 s unless its startup options say more), or the VM "
+    "is paused.",
+    "Install the guest agent, or let the guest's system obey the power button; one that is paused: `qm resume VMID`.",
 )
 SNAPSHOT_GONE = _advice(
     "snapshot-gone",
@@ -93,6 +94,14 @@ SNAPSHOT_GONE = _advice(
     "Nothing was changed. Ask your teacher to name another snapshot for this machine.",
     "No snapshot of that name on this VM: it was removed or renamed, or was never taken on this one, or none is named.",
     "Compare with `qm listsnapshot VMID`; name another on the class's page, or take one of that name.",
+)
+SNAPSHOT_NOT_NEWEST = _advice(
+    "snapshot-not-newest",
+    "The machine cannot go back that far",
+    "Nothing was changed. Tell your teacher that this machine can only go back to its newest snapshot.",
+    "The VM's disks are on a storage (ZFS, for one) that goes back to the newest snapshot only, and this one has newer "
+    "ones.",
+    "Remove the newer ones, `qm delsnapshot VMID NAME`, or name the newest on the class's page.",
 )
 
 # The node and the way to it.
@@ -208,8 +217,9 @@ API_UNREACHABLE = _advice(
     "api-unreachable",
     "The lab's cluster does not answer on its web port",
     ASK_ADMIN,
-    "No answer at PROXMOX_HOST: no TCP connection, or silence on it.",
-    "Is the port right (8006), is pveproxy running (`systemctl status pveproxy`), does a firewall stand between?",
+    "No answer at PROXMOX_HOST: no TCP connection, silence on it, or it was closed at once.",
+    "Is the port right (8006), is pveproxy running (`systemctl status pveproxy`), does a firewall stand between, or "
+    "ALLOW_FROM in the node's /etc/default/pveproxy?",
 )
 UPGRADE_FAILED = _advice(
     "upgrade-failed",

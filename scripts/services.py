@@ -16,7 +16,10 @@ sys.path.insert(0, str(ROOT))
 
 from tests.services import SERVICES, find  # noqa: E402 - needs the path above
 
-PLAYWRIGHT = ".venv/bin/playwright install --with-deps chromium"
+MENDED_ON_UBUNTU = {
+    "chromium": ".venv/bin/playwright install --with-deps chromium",
+    "firefox": "Mozilla has packages of its own at packages.mozilla.org",
+}
 
 
 def missing() -> list[str]:
@@ -44,8 +47,8 @@ def install(packages: list[str]) -> None:
 def main() -> int:
     """Install what can be installed; report the rest."""
     kin = distribution()
-    # Ubuntu's chromium is a stub that asks for a snap, which neither containers nor root can use.
-    lacking = [name for name in missing() if not (kin == "ubuntu" and name == "chromium")]
+    # Ubuntu's browsers are stubs that ask for a snap, which neither containers nor root can use.
+    lacking = [name for name in missing() if not (kin == "ubuntu" and name in MENDED_ON_UBUNTU)]
     wanted = [package for name in lacking for package in SERVICES[name].package.split()]
     if wanted and kin and os.geteuid() == 0:
         install(wanted)
@@ -53,8 +56,8 @@ def main() -> int:
     required = os.environ.get("CI") == "true"
     for name in lacking:
         mend = f"apt-get install {SERVICES[name].package}" if SERVICES[name].package else "make setup-dev"
-        if name == "chromium" and kin == "ubuntu":
-            mend = f"Ubuntu's package is only a snap stub; {PLAYWRIGHT}"
+        if kin == "ubuntu" and name in MENDED_ON_UBUNTU:
+            mend = f"Ubuntu's package is only a snap stub; {MENDED_ON_UBUNTU[name]}"
         outcome = "are required (CI=true)" if required else "will be skipped"
         print(f"{'✗' if required else '-'} {name} is missing: {SERVICES[name].tests} {outcome} ({mend})", flush=True)
     return 1 if lacking and required else 0

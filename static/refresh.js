@@ -2,6 +2,8 @@
 // The server draws them, so that there is one place for words; they come as a document of their own, in which no
 // script runs, and the part of the same id is taken over.
 
+import { leaving } from "./leaving.js";
+
 const TIMEOUT = 40_000; // milliseconds
 
 function fetchDocument(address) {
@@ -35,7 +37,7 @@ async function fill(part) {
   try {
     take(part, await fetchDocument(part.dataset.fill));
   } catch {
-    part.textContent = part.dataset.failed ?? "";
+    if (!leaving()) part.textContent = part.dataset.failed ?? "";
   }
 }
 
@@ -48,7 +50,7 @@ async function refresh(part) {
     try {
       next = take(part, await fetchDocument(location.href));
     } catch {
-      part.toggleAttribute("data-old", true);
+      if (!leaving()) part.toggleAttribute("data-old", true);
     }
   }
   void refresh(next);

@@ -1,6 +1,7 @@
 // The states of the machines on a page: asked for after the page has been drawn, again every ten seconds
 // (two while something is being done), and not at all while the page is hidden.
 
+import { leaving } from "./leaving.js";
 import { t } from "./words.js";
 
 const EVERY = 10_000; // milliseconds
@@ -60,7 +61,7 @@ async function ask() {
     if (answer.soon) wait = SOON;
     renew(answer.version);
   } catch {
-    say(message, t("The portal does not answer; the states below may be old. Trying again."));
+    if (!leaving()) say(message, t("The portal does not answer; the states below may be old. Trying again."));
   } finally {
     asking = false;
     if (!document.hidden) timer = setTimeout(ask, wait);
@@ -72,7 +73,9 @@ if (source) {
     clearTimeout(timer);
     if (!document.hidden) ask();
   });
-  document.addEventListener("click", (event) => {
+  // Back in the browser may bring the page as it was left, an hour ago, maybe before signing out.
+  window.addEventListener("pageshow", (event) => { if (event.persisted) ask(); });
+  document.addEventListener("pointerdown", (event) => {
     for (const menu of document.querySelectorAll("details.more[open]")) {
       if (!menu.contains(event.target)) menu.removeAttribute("open");
     }

@@ -2,6 +2,8 @@
 
 const WAIT = 200; // milliseconds after the last key
 
+const fold = (text) => text.replaceAll("_", " "); // as names of time zones are shown
+
 for (const field of document.querySelectorAll("input[data-suggest]")) {
   let timer = 0;
   let asked = "";
@@ -15,10 +17,11 @@ for (const field of document.querySelectorAll("input[data-suggest]")) {
         const response = await fetch(`${field.dataset.suggest}?q=${encodeURIComponent(text)}`);
         if (!response.ok || text !== asked) return;
         const { suggestions } = await response.json();
+        // Firefox shows the label alone, and of all options only those whose label has in it what was typed.
         field.list.replaceChildren(...suggestions.map(({ value, text: label }) => {
           const option = document.createElement("option");
           option.value = value;
-          option.textContent = label;
+          option.textContent = fold(label) === fold(value) ? label : [label, value].filter(Boolean).join(" · ");
           return option;
         }));
       } catch {

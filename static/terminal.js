@@ -2,6 +2,7 @@
 
 import { Terminal } from "./vendor/xterm/xterm.mjs";
 import { FitAddon } from "./vendor/xterm-fit/addon-fit.mjs";
+import { copied } from "./console/clipboard.js";
 import { openPage } from "./console/page.js";
 import "./console/styles.js";
 import { Keyboard } from "./console/termproxy.js";
@@ -123,7 +124,7 @@ for (const button of document.querySelectorAll("[data-keys]")) {
 async function copy() {
   const text = terminal.getSelection();
   if (!text) return say(t("Select text in the terminal first."));
-  await navigator.clipboard.writeText(text).then(() => say(t("Copied.")), () => say(t("The browser did not allow copying.")));
+  say(await copied(text) ? t("Copied.") : t("The browser did not allow copying."));
 }
 
 for (const button of document.querySelectorAll("[data-copy]")) {

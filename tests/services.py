@@ -48,6 +48,15 @@ def _chromium() -> str | None:
     return next((str(path) for path in sorted(cache.glob("chromium-*/chrome-linux*/chrome"), reverse=True)), None)
 
 
+def _firefox() -> str | None:
+    """Debian's firefox-esr, or Mozilla's own; a snap may not use a test's folder."""
+    for name in ("firefox-esr", "firefox"):
+        path = shutil.which(name, path=_PATH)
+        if path and not _is_snap_stub(Path(path)) and "snap" not in Path(path).resolve().parts:
+            return path
+    return None
+
+
 def _is_snap_stub(path: Path) -> bool:
     real = path.resolve()
     if "snap" in real.parts or real.name == "snap":
@@ -90,6 +99,7 @@ SERVICES: dict[str, Service] = {
     "sshd": Service(_which("sshd"), "openssh-server", "the end-to-end and SSH tests"),
     "qemu": Service(_which("qemu-system-x86_64"), "qemu-system-x86", "the tests with a real guest"),
     "chromium": Service(_chromium, "chromium", "the browser tests"),
+    "firefox": Service(_firefox, "firefox-esr", "the test in Firefox"),
     "postgresql": Service(_postgresql, "postgresql", "the PostgreSQL migration tests"),
     "slapd": Service(_which("slapd"), "slapd", "the tests with an OpenLDAP directory"),
     "samba": Service(_which("samba"), SAMBA_PACKAGES, "the tests with Active Directory"),

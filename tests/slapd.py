@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import ipaddress
 import shutil
@@ -14,14 +15,24 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from ldap3.utils.dn import escape_rdn
 
 from tests.services import require
 
 BASE = "dc=uni,dc=example"
 SERVICE_DN, SERVICE_PASSWORD = f"cn=portal,{BASE}", "service secret"
 PASSWORD = "correct horse"
+# Service accounts that the server shows one entry of a search, and all of them; SERVICE_DN sees 500.
+MEAGRE_DN, PLENTY_DN = f"cn=meagre,{BASE}", f"cn=plenty,{BASE}"
+CROWD = 510  # groups of the person "crowd"
 _DEADLINE = 10.0
-_PEOPLE = ("anna", "bert", "we(i)rd*", "twin")
+_PEOPLE = ("anna", "bert", "we(i)rd*", "twin", "crowd", "jürgen", 'o\'brien, "x"+y', "#7")
+# Whose password is what the ppolicy overlay makes of it.
+_STATES = {
+    "reset": "pwdReset: TRUE",
+    "locked": "pwdAccountLockedTime: 000001010000Z",
+    "expired": "pwdChangedTime: 20200101000000Z",
+}
 _LDIF = f"""\
 dn: {BASE}
 objectClass: domain
@@ -32,6 +43,27 @@ objectClass: applicationProcess
 objectClass: simpleSecurityObject
 cn: portal
 userPassword: {SERVICE_PASSWORD}
+
+dn: {MEAGRE_DN}
+objectClass: applicationProcess
+objectClass: simpleSecurityObject
+cn: meagre
+userPassword: {SERVICE_PASSWORD}
+
+dn: {PLENTY_DN}
+objectClass: applicationProcess
+objectClass: simpleSecurityObject
+cn: plenty
+userPassword: {SERVICE_PASSWORD}
+
+dn: cn=policy,{BASE}
+objectClass: applicationProcess
+objectClass: pwdPolicy
+cn: policy
+pwdAttribute: userPassword
+pwdLockout: TRUE
+pwdMustChange: TRUE
+pwdMaxAge: 8640000
 
 dn: ou=people,{BASE}
 objectClass: organizationalUnit
@@ -56,6 +88,18 @@ cn: posix-lab
 gidNumber: 5000
 memberUid: anna
 
+dn: cn=away,ou=people,{BASE}
+objectClass: referral
+objectClass: extensibleObject
+cn: away
+ref: ldap://127.0.0.1:1/ou=away,{BASE}
+
+dn: cn=another name,ou=people,{BASE}
+objectClass: alias
+objectClass: extensibleObject
+cn: another name
+aliasedObjectName: uid=anna,ou=people,{BASE}
+
 dn: cn=lab-staff,ou=guests,{BASE}
 objectClass: groupOfNames
 cn: lab-staff
@@ -64,11 +108,25 @@ member: uid=bert,ou=people,{BASE}
 """
 
 
-def _person(uid: str, folder: str = "people") -> str:
-    return (
-        f"dn: uid={uid},ou={folder},{BASE}\nobjectClass: inetOrgPerson\nuid: {uid}\ncn: {uid}\nsn: {uid}\n"
-        f"displayName: {uid.title()} Example\nmail: {uid[:2]}@uni.example\nuserPassword: {PASSWORD}\n\n"
-    )
+def _person(uid: str, folder: str = "people", more: str = "") -> str:
+    name = f"uid={escape_rdn(uid)},ou={folder},{BASE}"
+    mail = uid[:2] if uid.isascii() else "x"
+    lines = (
+        _line("dn", name), "objectClass: inetOrgPerson", _line("uid", uid), _line("cn", uid), _line("sn", uid),
+        _line("displayName", f"{uid.title()} Example"), f"mail: {mail}@uni.example", f"userPassword: {PASSWORD}", more,
+    )  # fmt: skip
+    return "\n".join(line for line in lines if line) + "\n\n"
+
+
+def _line(name: str, value: str) -> str:
+    """Base64 where LDIF wants it (RFC 2849)."""
+    return f"{name}:: {base64.b64encode(value.encode()).decode()}"
+
+
+def _crowd(number: int) -> str:
+    name = f"crowd-{number}"
+    member = f"member: uid=crowd,ou=people,{BASE}"
+    return f"dn: cn={name},ou=groups,{BASE}\nobjectClass: groupOfNames\ncn: {name}\n{member}\n\n"
 
 
 def make_certificate(folder: Path, name: str = "server", host: str = "127.0.0.1") -> tuple[Path, Path, Path]:
@@ -135,6 +193,7 @@ class Slapd:
             f"modulepath {modules.parent if modules else '/usr/lib/ldap'}",
             "moduleload back_mdb",
             "moduleload memberof",
+            "moduleload ppolicy",
             f"TLSCACertificateFile {self.ca}",
             f"TLSCertificateFile {certificate}",
             f"TLSCertificateKeyFile {key}",
@@ -144,14 +203,21 @@ class Slapd:
             f'suffix "{BASE}"',
             f"directory {folder}/db",
             "access to attrs=userPassword by anonymous auth by * none",
-            f'access to * by dn.exact="{SERVICE_DN}" read by self read by * none',
+            f'access to * by dn.children="{BASE}" read by self read by * none',
+            f'limits dn.exact="{MEAGRE_DN}" size=1',
+            f'limits dn.exact="{PLENTY_DN}" size=unlimited',
             "overlay memberof",
+            "overlay ppolicy",
+            f"ppolicy_default cn=policy,{BASE}",
+            "ppolicy_use_lockout",
         ]
         config.write_text("\n".join(lines) + "\n")
         people = "".join(_person(uid) for uid in _PEOPLE) + _person("twin", "guests")
+        people += "".join(_person(uid, more=state) for uid, state in _STATES.items())
+        people += "".join(_crowd(number) for number in range(CROWD))
         slapadd = shutil.which("slapadd", path="/usr/sbin:/usr/local/sbin:/usr/bin") or "slapadd"
         told = subprocess.run(
-            [slapadd, "-f", str(config)], input=_LDIF + people, text=True, capture_output=True, check=False
+            [slapadd, "-q", "-f", str(config)], input=_LDIF + people, text=True, capture_output=True, check=False
         )
         assert told.returncode == 0, told.stderr
         self._log = (folder / "slapd.log").open("wb")

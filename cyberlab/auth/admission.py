@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from cyberlab.auth.base import (
     DISABLED,
     EXPIRED,
+    GROUPS_UNKNOWN,
     LOCKED,
     MUST_CHANGE_PASSWORD,
     Identity,
@@ -36,11 +37,16 @@ LATER = "later"
 RECOVERY = "recovery"
 NOT_ALLOWED = Rejected("Your account may not use this portal. Please ask those who run it.")
 TOO_LATE = Rejected("The sign-in took too long. Please begin again.")
+UNKNOWN_GROUPS = Phrase(
+    "You are in so many groups that the university's sign-in does not name them all. "
+    "Please tell those who run this portal."
+)
 NOT_VERIFIED = Rejected("The second factor is missing. Please begin again.")
 ACCOUNT_MESSAGES = {
     EXPIRED: Phrase("Your account or its password has expired at the university. Please renew it there."),
     LOCKED: Phrase("Your account is locked at the university. Please wait, or ask its service desk."),
     DISABLED: Phrase("Your account is disabled at the university. Please ask its service desk."),
+    GROUPS_UNKNOWN: UNKNOWN_GROUPS,
     MUST_CHANGE_PASSWORD: Phrase("The university wants you to change your password first. Please do so there."),
 }
 

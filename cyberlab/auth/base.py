@@ -16,6 +16,7 @@ LOCKED = "locked"
 DISABLED = "disabled"
 MUST_CHANGE_PASSWORD = "must-change-password"  # noqa: S105 - a code
 TOO_MANY_ENTRIES = "too-many-entries"
+GROUPS_UNKNOWN = "groups-unknown"  # there are more than it gives: a role or a class might be among the others
 
 
 @dataclass(frozen=True, slots=True)

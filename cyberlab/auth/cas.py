@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 from xml.parsers import expat
 
@@ -35,6 +35,8 @@ class CasOptions(BaseModel):
     name_attribute: str = "displayName"
     mail_attribute: str = "mail"
     groups_attributes: tuple[str, ...] = ("memberOf", "groups")
+    groups_separator: str = ""
+    protocol: Literal[2, 3] = 3
 
 
 class CasBackend:
@@ -61,18 +63,20 @@ class CasBackend:
         ticket = arguments.get("ticket", "")
         if not ticket.startswith("ST-") or len(ticket) > LONGEST_TICKET:
             raise SignInRefused("ticket", "there is none")
-        return self._identity(await self.validate(with_query(callback_url, {"state": state["state"]}), ticket))
+        return self.identity(await self.validate(with_query(callback_url, {"state": state["state"]}), ticket))
 
     async def validate(self, service: str, ticket: str) -> Mapping[str, list[str]]:
         """Ask the server about a ticket, see parse(); raise SignInRefused or BackendUnavailable."""
-        url = f"{self._base}/p3/serviceValidate"
+        path = "p3/serviceValidate" if self.options.protocol == 3 else "serviceValidate"  # section 2.5 and 2.8
+        url = f"{self._base}/{path}"
         try:
             async with asyncio.timeout(BUDGET):
                 response = await self._remote.get(url, {"service": service, "ticket": ticket})
         except TimeoutError:
             raise BackendUnavailable(f"{urlsplit(url).netloc}: no answer in {BUDGET:.0f} s") from None
         if response.code != 200:
-            raise BackendUnavailable(f"{urlsplit(url).netloc}: status {response.code}")
+            hint = "; protocol = 2 if it has no p3" if response.code == 404 and self.options.protocol == 3 else ""
+            raise BackendUnavailable(f"{urlsplit(url).netloc}: status {response.code} at {path}{hint}")
         return parse(response.body)
 
     async def reach(self) -> list[Finding]:
@@ -93,22 +97,31 @@ class CasBackend:
         """Let go of the connections."""
         self._remote.close()
 
-    def _identity(self, answer: Mapping[str, list[str]]) -> Identity:
+    def identity(self, answer: Mapping[str, list[str]]) -> Identity:
+        """Who it is, by an answer about a ticket as parse() gives it."""
         options = self.options
         username = answer["user"][0]
 
         def first(name: str) -> str:
             return next((value for value in answer.get(f"attributes/{name}", ()) if value), "")
 
+        subject = username
+        if options.subject_attribute:  # several, in no certain order, would be no one's
+            known_by = {value for value in answer.get(f"attributes/{options.subject_attribute}", ()) if value}
+            subject = known_by.pop() if len(known_by) == 1 else ""
         groups = (value for name in options.groups_attributes for value in answer.get(f"attributes/{name}", ()))
         return Identity(
             self.name,
-            first(options.subject_attribute) if options.subject_attribute else username,
+            subject,
             username,
             first(options.name_attribute),
             first(options.mail_attribute) or None,
-            frozenset(value for value in groups if value),
+            frozenset(group for value in groups for group in _split(value, options.groups_separator) if group),
         )
+
+
+def _split(value: str, separator: str) -> list[str]:
+    return [part.strip() for part in value.split(separator)] if separator else [value]
 
 
 def parse(body: bytes) -> dict[str, list[str]]:

@@ -11,18 +11,12 @@ import re
 import secrets
 import threading
 import time
-import uuid
-from collections.abc import Mapping
 
-from ldap3.core.exceptions import LDAPInvalidDnError
 from ldap3.utils.conv import escape_filter_chars
-from ldap3.utils.dn import escape_rdn, parse_dn, safe_dn
 
+from cyberlab.auth import ldap_values as values
 from cyberlab.auth.base import (
-    DISABLED,
-    EXPIRED,
-    LOCKED,
-    MUST_CHANGE_PASSWORD,
+    GROUPS_UNKNOWN,
     TOO_MANY_ENTRIES,
     AccountProblem,
     BackendContext,
@@ -31,37 +25,25 @@ from cyberlab.auth.base import (
     Identity,
 )
 from cyberlab.auth.ldap_link import (
-    INVALID_CREDENTIALS,
     INVALID_DN,
     NO_SUCH_OBJECT,
     SUCCESS,
     Entry,
+    Incomplete,
     Link,
     LinkFailed,
     open_link,
 )
 from cyberlab.auth.ldap_options import Groups, LdapOptions
+from cyberlab.auth.ldap_states import INVALID_CREDENTIALS
 
 __all__ = ["LdapBackend", "LdapOptions"]
 
 BUDGET = 12.0  # seconds in which a further server is still begun with; the caller waits no longer than 20
-GROUP_LIMIT = 1000  # Active Directory's own limit for one answer
+MOST_PARTS = 20  # in which Active Directory may give somebody's groups, 1500 at a time
 _IN_CHAIN = "1.2.840.113556.1.4.1941"  # MS-ADTS, section 3.1.1.3.4.4.3
 _REST = 5.0  # seconds for which nobody waits for a directory none of whose servers could be reached just now
 _SIDELINED = 60.0  # seconds for which a server that failed is asked last
-_DATA = re.compile(r"\bdata ([0-9a-f]+)\b", re.IGNORECASE)
-# Active Directory says why in the message of "invalid credentials": Win32 error codes, in hexadecimal.
-_STATES = {
-    0x530: DISABLED,  # not at this time
-    0x531: DISABLED,  # not from this workstation
-    0x532: EXPIRED,  # the password
-    0x533: DISABLED,
-    0x701: EXPIRED,  # the account
-    0x773: MUST_CHANGE_PASSWORD,
-    0x775: LOCKED,
-}
-# Other directories (389 DS) say it by the result code of the bind: RFC 4511, appendix A.
-_CODES = {19: LOCKED, 53: DISABLED}
 log = logging.getLogger(__name__)
 
 
@@ -91,7 +73,7 @@ class LdapBackend:
                 continue
             try:
                 with open_link(self.options, server) as link:
-                    return self._sign_in(link, username, password)
+                    return self.sign_in(link, username, password)
             except LinkFailed as failure:
                 details.append(str(failure))
                 log.warning("directory %s: %s", self.name, failure)
@@ -127,21 +109,22 @@ class LdapBackend:
                 self.options.servers, key=lambda server: now - self._failed.get(server, -_SIDELINED) < _SIDELINED
             )
 
-    def _sign_in(self, link: Link, username: str, password: str) -> Identity | None:
+    def sign_in(self, link: Link, username: str, password: str) -> Identity | None:
+        """authenticate() at one server; raise AccountProblem or LinkFailed."""
         options = self.options
         bound = ""
         if options.user_dn:
-            bound = direct_name(options.user_dn, username)
+            bound = values.direct_name(options.user_dn, username)
             if not self._bind_person(link, bound, password):
                 return None
         else:
             self.bind_service(link)
         entry = self.find(link, username, bound if "=" in options.user_dn else "")
         if entry is None:
-            if not bound:  # as many round trips as for a name that exists
-                link.bind(f"cn={secrets.token_hex(8)},{options.base}", password)
+            if not bound:  # as many round trips as for a name that exists, without showing a stranger's password
+                link.bind(f"cn={secrets.token_hex(8)},{options.base}", secrets.token_urlsafe(12))
             return None
-        if not _same(entry[0], bound) and not self._bind_person(link, entry[0], password):
+        if not values.same(entry[0], bound) and not self._bind_person(link, entry[0], password):
             return None
         if not bound and options.groups in (Groups.SEARCH, Groups.NESTED):
             self.bind_service(link)
@@ -149,24 +132,24 @@ class LdapBackend:
 
     def bind_service(self, link: Link) -> None:
         """Bind as the service account; raise LinkFailed if the directory does not take it."""
-        code, message = link.bind(self.options.bind_dn, self.options.bind_password.get_secret_value())
-        if code != SUCCESS:
-            raise LinkFailed(f"{link.server}: the service account was refused (result {code}) {message}".rstrip())
+        answer = link.bind(self.options.bind_dn, self.options.bind_password.get_secret_value())
+        if answer.state:  # also with a password that was taken: what must be changed first may read nothing
+            raise LinkFailed(f"{link.server}: the service account is unusable ({answer.state}): {answer.words}")
+        if answer.code != SUCCESS:
+            why = "its name or its password is not right, " if answer.code == INVALID_CREDENTIALS else ""
+            said = f"({why}result {answer.code}) {answer.message}".rstrip()
+            raise LinkFailed(f"{link.server}: the service account was refused {said}")
 
     @staticmethod
     def _bind_person(link: Link, dn: str, password: str) -> bool:
-        code, message = link.bind(dn, password)
-        if code == SUCCESS:
+        answer = link.bind(dn, password)
+        if answer.state:
+            raise AccountProblem(answer.state, answer.words)
+        if answer.code == SUCCESS:
             return True
-        if code == INVALID_CREDENTIALS and (found := _DATA.search(message)):
-            if state := _STATES.get(int(found[1], 16)):
-                raise AccountProblem(state, f"the directory says data {found[1].lower()}")
+        if answer.code in (INVALID_CREDENTIALS, INVALID_DN, NO_SUCH_OBJECT):
             return False
-        if code in (INVALID_CREDENTIALS, INVALID_DN, NO_SUCH_OBJECT):
-            return False
-        if state := _CODES.get(code):
-            raise AccountProblem(state, f"the directory says result {code}")
-        raise LinkFailed(f"{link.server}: the bind was refused (result {code}) {message}".rstrip())
+        raise LinkFailed(f"{link.server}: the bind was refused (result {answer.code}) {answer.message}".rstrip())
 
     def find(self, link: Link, username: str, dn: str = "") -> Entry | None:
         """The person's entry; AccountProblem if there are several.
@@ -177,11 +160,18 @@ class LdapBackend:
         wanted = [options.username_from, options.subject_from, options.name_attribute, options.mail_attribute]
         if options.groups is Groups.MEMBEROF:
             wanted.append("memberOf")
-        query = options.user_filter if dn and not options.user_filter else options.filter
-        query = (query or "(objectClass=*)").replace("{username}", escape_filter_chars(username))
-        found = link.search(dn or options.base, query, wanted, 2, one=bool(dn))
+        known = dn and not options.user_filter
+        names = values.compared(f"({options.user_dn.partition(',')[0]})" if known else options.filter)
+        query = "(objectClass=*)" if known else options.filter.replace(values.NAME, escape_filter_chars(username))
+        try:
+            found = link.search(dn or options.base, query, list(dict.fromkeys(wanted + names)), 2, one=bool(dn))
+        except Incomplete:
+            raise AccountProblem(TOO_MANY_ENTRIES, "several match, of which the directory does not show two") from None
         if len(found) > 1:
             raise AccountProblem(TOO_MANY_ENTRIES, f"{found[0][0]} and {found[1][0]} both match")
+        if found and names and not values.spelled(username, found[0][1], names):
+            log.info("directory %s: %s was not asked for in its own spelling", self.name, found[0][0])
+            return None
         return found[0] if found else None
 
     def groups(self, link: Link, entry: Entry, username: str) -> frozenset[str]:
@@ -191,74 +181,47 @@ class LdapBackend:
         if options.groups is Groups.NONE:
             return frozenset()
         if options.groups is Groups.MEMBEROF:
-            names = (value.decode("utf-8", "replace") for value in attributes.get("memberof", []))
-            return frozenset(group for name in names if (group := self._group_of(name)))
+            dns, base = _member_of(link, entry), options.group_base
+            return frozenset(name for each in dns if (name := values.group_of(each, base, options.group_attribute)))
         query = options.group_filter
         if options.groups is Groups.NESTED:
             query = f"(member:{_IN_CHAIN}:={{dn}})"
-        login = _text(attributes, options.username_from) or username
+        login = values.text(attributes, options.username_from) or username
         parts = {"{dn}": escape_filter_chars(dn), "{username}": escape_filter_chars(login)}
         query = re.sub(r"\{dn\}|\{username\}", lambda match: parts[match[0]], query)
-        found = link.search(options.group_base or options.base, query, [options.group_attribute], GROUP_LIMIT)
-        return frozenset(name for _, group in found if (name := _text(group, options.group_attribute)))
-
-    def _group_of(self, dn: str) -> str:
-        """The name in a group's DN, if the group lies where groups count."""
         try:
-            parts = parse_dn(dn)
-        except LDAPInvalidDnError:
-            return ""
-        base = self.options.group_base
-        if base and not _same_parts(parts[-len(parse_dn(base)) :], parse_dn(base)):
-            return ""
-        return _unescaped(parts[0][1])
+            listed = link.search_all(options.group_base or options.base, query, [options.group_attribute])
+        except Incomplete as error:
+            raise AccountProblem(GROUPS_UNKNOWN, str(error)) from None
+        return frozenset(name for _, group in listed if (name := values.text(group, options.group_attribute)))
 
     def identity(self, link: Link, entry: Entry, groups: frozenset[str]) -> Identity:
         """What the directory asserts; raise LinkFailed where it lacks what people are known by."""
         options = self.options
         dn, attributes = entry
-        subject = _subject(attributes.get(options.subject_from.casefold(), []))
-        username = _text(attributes, options.username_from)
-        for value, name in ((subject, options.subject_from), (username, options.username_from)):
+        known_by = attributes.get(options.subject_from.casefold(), [])
+        subject, username = values.subject(known_by), values.text(attributes, options.username_from)
+        for value, option in ((subject, "subject"), (username, "username")):
             if not value:
-                raise LinkFailed(f"{link.server}: {dn} has no {name}, or it may not be read")
-        name, mail = _text(attributes, options.name_attribute), _text(attributes, options.mail_attribute)
+                name = getattr(options, f"{option}_from")
+                raise LinkFailed(f"{link.server}: {dn} has no {name} ({option}_attribute), or it may not be read")
+        if len(known_by) > 1:  # in no certain order
+            raise LinkFailed(f"{link.server}: {dn} has several {options.subject_from}, so nobody is known by it")
+        name, mail = (values.text(attributes, each) for each in (options.name_attribute, options.mail_attribute))
         return Identity(self.name, subject, username, name, mail or None, groups)
 
 
-def direct_name(template: str, username: str) -> str:
-    """The name to bind with: a DN with the user name escaped (RFC 4514), or a UPN like ``{username}@ad.example``."""
-    if "=" in template:
-        return template.replace("{username}", escape_rdn(username))
-    return username if "@" in username else template.replace("{username}", username)
-
-
-def _subject(values: list[bytes]) -> str:
-    """objectGUID is 16 bytes in Microsoft's order; entryUUID is text."""
-    if not values:
-        return ""
-    if len(values[0]) == 16:
-        return str(uuid.UUID(bytes_le=values[0]))
-    return values[0].decode("utf-8", "replace")
-
-
-def _text(attributes: Mapping[str, list[bytes]], name: str) -> str:
-    values = attributes.get(name.casefold(), [])
-    return values[0].decode("utf-8", "replace").strip() if values else ""
-
-
-def _unescaped(value: str) -> str:
-    """A value of a DN without its escapes (RFC 4514, section 2.4)."""
-    pairs = re.sub(rb"\\([0-9a-fA-F]{2})", lambda match: bytes.fromhex(match[1].decode()), value.encode())
-    return re.sub(r"\\(.)", r"\1", pairs.decode("utf-8", "replace"))
-
-
-def _same(dn: str, other: str) -> bool:
-    try:
-        return bool(other) and safe_dn(dn).casefold() == safe_dn(other).casefold()
-    except LDAPInvalidDnError:
-        return False
-
-
-def _same_parts(parts: list[tuple[str, str, str]], others: list[tuple[str, str, str]]) -> bool:
-    return [(a.casefold(), b.casefold()) for a, b, _ in parts] == [(a.casefold(), b.casefold()) for a, b, _ in others]
+def _member_of(link: Link, entry: Entry) -> list[str]:
+    """The names in ``memberOf``, also where the directory gives it in parts."""
+    dn, attributes = entry
+    found: list[bytes] = []
+    for _ in range(MOST_PARTS):
+        more, begin = values.part(attributes, "memberOf")
+        found += more
+        if begin is None:
+            return [name.decode("utf-8", "replace") for name in found]
+        rest = link.search(dn, "(objectClass=*)", [f"memberOf;range={begin}-*"], 1, one=True)
+        attributes = rest[0][1] if rest else {}
+        if not values.part(attributes, "memberOf")[0]:
+            break
+    raise AccountProblem(GROUPS_UNKNOWN, f"{dn} is in {len(found)} groups, and the directory does not give the rest")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +16,14 @@ import ldap3
 from ldap3.core import exceptions as errors
 
 from cyberlab.auth.ldap_options import LdapOptions, address
+from cyberlab.auth.ldap_states import INVALID_CREDENTIALS, POLICY_CONTROL, BindAnswer, bind_answer
 
-SUCCESS, SIZE_LIMIT, NO_SUCH_OBJECT, INVALID_DN, INVALID_CREDENTIALS = 0, 4, 32, 34, 49  # RFC 4511, appendix A
+# RFC 4511, appendix A
+SUCCESS, SIZE_LIMIT, REFERRAL, ADMIN_LIMIT, NO_SUCH_OBJECT, INVALID_DN = 0, 4, 10, 11, 32, 34
+PAGE = 500  # entries; OpenLDAP's own limit for one answer, Active Directory's is 1000
+MOST = 10_000  # entries of one search, in pages
+_PATIENCE = 8.0  # seconds in which a further page is still asked for
+_PAGED = "1.2.840.113556.1.4.319"  # RFC 2696
 Entry = tuple[str, Mapping[str, list[bytes]]]
 
 
@@ -27,6 +34,10 @@ class LinkFailed(Exception):
     """
 
     reached = True
+
+
+class Incomplete(LinkFailed):
+    """There is more than this server gives."""
 
 
 class _Tls(ldap3.Tls):  # type: ignore[misc, unused-ignore]
@@ -47,31 +58,57 @@ class Link:
     server: str
     connection: Any
 
-    def bind(self, dn: str, password: str) -> tuple[int, str]:
-        """Bind; return the result code and the server's message. ``password`` must not be empty."""
+    def bind(self, dn: str, password: str) -> BindAnswer:
+        """Bind; return what the server says. ``password`` must not be empty."""
         if not password:  # an "unauthenticated bind" would succeed: RFC 4513, section 5.1.2
-            return INVALID_CREDENTIALS, "empty password"
+            return BindAnswer(INVALID_CREDENTIALS, "empty password")
+        asked = [(POLICY_CONTROL, False, None)]
         with _plain(self.server):
-            _, result, _, _ = self.connection.rebind(dn, password, authentication=ldap3.SIMPLE)
-        return int(result["result"]), str(result["message"])
+            _, result, _, _ = self.connection.rebind(dn, password, authentication=ldap3.SIMPLE, controls=asked)
+        return bind_answer(result)
 
     def search(self, base: str, query: str, attributes: list[str], limit: int, *, one: bool = False) -> list[Entry]:
-        """The entries found, ``limit`` at most; ``one`` reads ``base`` itself."""
-        with _plain(self.server):
-            _, result, response, _ = self.connection.search(
-                base, query, ldap3.BASE if one else ldap3.SUBTREE, attributes=attributes, size_limit=limit
-            )
-        code = int(result["result"])
+        """The entries found, ``limit`` at most; ``one`` reads ``base`` itself.
+
+        Raises Incomplete where a limit of the server's own hides some of so few.
+        """
+        scope = ldap3.BASE if one else ldap3.SUBTREE
+        code, found, _ = self._search(base, query, attributes=attributes, search_scope=scope, size_limit=limit)
         if code == NO_SUCH_OBJECT and one:
             return []
-        if code not in (SUCCESS, SIZE_LIMIT):
-            words = f"{result['description']} {result['message']}".strip()
-            raise LinkFailed(f"{self.server}: the search under {base} was refused: {words}")
-        return [
+        if code != SUCCESS and len(found) < limit:
+            raise Incomplete(f"{self.server} gives {len(found)} of the entries that match, and no more")
+        return found
+
+    def search_all(self, base: str, query: str, attributes: list[str]) -> list[Entry]:
+        """Every entry found, page by page; raise Incomplete if the server gives only some of them."""
+        begun, cookie, found = time.monotonic(), b"", list[Entry]()
+        while True:
+            code, more, cookie = self._search(
+                base, query, attributes=attributes, paged_size=PAGE, paged_cookie=cookie or None
+            )
+            found += more
+            if code == SUCCESS and not cookie:
+                return found
+            if code != SUCCESS or len(found) >= MOST or time.monotonic() - begun > _PATIENCE:
+                raise Incomplete(f"{self.server} gives {len(found)} of the groups, and no more")
+
+    def _search(self, base: str, query: str, **how: Any) -> tuple[int, list[Entry], bytes]:
+        """The result's code, if it is one to go on with; the entries; where the next page begins."""
+        with _plain(self.server):
+            _, result, response, _ = self.connection.search(base, query, **how)
+        code = int(result["result"])
+        if code not in (SUCCESS, SIZE_LIMIT, ADMIN_LIMIT, NO_SUCH_OBJECT) or (
+            code == NO_SUCH_OBJECT and how.get("search_scope") != ldap3.BASE
+        ):
+            raise LinkFailed(f"{self.server}: {_refusal(base, code, result)}")
+        found: list[Entry] = [
             (item["dn"], {name.casefold(): values for name, values in item["raw_attributes"].items()})
             for item in response or []
-            if item["type"] == "searchResEntry"
+            if item["type"] == "searchResEntry"  # referrals, which nobody follows, stand among them
         ]
+        paged = (result.get("controls") or {}).get(_PAGED, {}).get("value") or {}
+        return code, found, bytes(paged.get("cookie") or b"")
 
 
 @contextlib.contextmanager
@@ -87,6 +124,8 @@ def open_link(options: LdapOptions, server: str) -> Iterator[Link]:
             where,
             client_strategy=ldap3.SAFE_SYNC,
             receive_timeout=options.timeout,
+            auto_range=False,  # it takes the first part for everything where asking for the next one fails
+            return_empty_attributes=False,  # which fails where an attribute comes in parts
             auto_referrals=False,  # a referral would show the password to whomever it names
             check_names=False,
         )
@@ -113,6 +152,17 @@ def _plain(server: str, *, reached: bool = True) -> Iterator[None]:
         failure = LinkFailed(f"{server}: {_words(error)}")
         failure.reached = reached
         raise failure from None
+
+
+def _refusal(base: str, code: int, result: Mapping[str, Any]) -> str:
+    """Why a search came to nothing."""
+    if code == NO_SUCH_OBJECT:
+        return f"there is no {base}, or it may not be seen"
+    if code == REFERRAL:
+        where = ", ".join(result["referrals"] or ()) or "elsewhere"
+        return f"{base} is on another server ({where}), which has to be named here: referrals are not followed"
+    words = f"{result['description']} {result['message']}".strip()
+    return f"the search under {base} was refused: {words}"
 
 
 def _words(error: BaseException) -> str:

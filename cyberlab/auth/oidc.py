@@ -5,45 +5,39 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import json
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote_plus
 
 from joserfc import jwt
-from joserfc.errors import InvalidKeyIdError, JoseError
+from joserfc.errors import BadSignatureError, InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet
 from tornado.httpclient import HTTPResponse
 
+from cyberlab.auth import oidc_claims, oidc_metadata
 from cyberlab.auth.base import BackendContext, BackendUnavailable, Finding, Identity, RedirectStart, SignInRefused
+from cyberlab.auth.oidc_metadata import BY_FORM, BY_HEADER, Metadata, plain
 from cyberlab.auth.oidc_options import OidcOptions
-from cyberlab.auth.remote import Remote, json_object, server_url, with_query
+from cyberlab.auth.remote import Remote, json_object, with_query
 
 __all__ = ["OidcBackend", "OidcOptions"]
 
 # Asymmetric ones alone: with HS256 a published key could be taken for a shared secret (RFC 8725, section 2.1).
-ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
+ALGORITHMS = (
+    *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"),
+    *("EdDSA", "Ed25519"),  # RFC 8037, RFC 9864
+)
+# What an issuer says when it does not know us, or not as we ask: nothing that somebody in front of the page can mend.
+OF_THE_CLIENT = (
+    *("invalid_client", "unauthorized_client", "invalid_request", "invalid_scope"),
+    *("unsupported_response_type", "unsupported_grant_type"),
+)
 LEEWAY = 60  # seconds between the clocks
 METADATA_AGE = 3600.0  # seconds for which discovery and keys are kept; an unknown key is asked for at once
 BUDGET = 15.0  # seconds for everything that a callback asks the issuer
-
-
-@dataclass(frozen=True, slots=True)
-class Metadata:
-    """What discovery says (OpenID Connect Discovery 1.0, section 3), and when."""
-
-    authorization: str
-    token: str
-    keys: str
-    userinfo: str
-    end_session: str
-    sends_issuer: bool
-    by_form: bool
-    claims: frozenset[str]  # that it says it has; many say nothing
-    scopes: frozenset[str]
-    read_at: float
 
 
 class OidcBackend:
@@ -85,18 +79,21 @@ class OidcBackend:
                 metadata = await self.discover()
                 self._check_issuer(metadata, arguments)
                 if "error" in arguments:
-                    raise SignInRefused("denied", f"the issuer says {_plain(arguments['error'])}")
+                    raise _refusal(arguments["error"], arguments.get("error_description"))
                 if not arguments.get("code"):
                     raise SignInRefused("code", "there is no code")
                 response = await self.exchange(metadata, callback_url, arguments["code"], state["verifier"])
                 if 400 <= response.code < 500:
-                    raise SignInRefused("code", f"the issuer refuses the code, status {response.code}")
+                    error, description = error_of(response)
+                    code = "client" if response.code == 401 or error in OF_THE_CLIENT else "code"
+                    said = f"status {response.code} {_said(error, description)}".rstrip()
+                    raise SignInRefused(code, f"the issuer refuses the code, {said}")
                 answer = json_object(response)
                 claims = await self._verify(metadata, answer.get("id_token"), state["nonce"])
                 claims = await self._complete(metadata, claims, answer.get("access_token"))
         except TimeoutError:
             raise BackendUnavailable(f"{self.options.issuer}: no answer in {BUDGET:.0f} s") from None
-        return self._identity(claims)
+        return oidc_claims.identity(self.name, claims, self.options)
 
     async def logout_url(self, return_url: str) -> str | None:
         """Where to sign out of the issuer too (RP-Initiated Logout 1.0); None: it has no such page."""
@@ -116,7 +113,7 @@ class OidcBackend:
             known = self._metadata
             if known is None or time.monotonic() - known.read_at > METADATA_AGE:
                 url = f"{self.options.issuer.rstrip('/')}/.well-known/openid-configuration"
-                known = self._read(json_object(await self.remote.get(url)))
+                known = oidc_metadata.read(self.options.issuer, json_object(await self.remote.get(url)))
                 self._metadata, self._keys = known, None
             return known
 
@@ -124,44 +121,16 @@ class OidcBackend:
         """Whether the issuer answers now."""
         url = f"{self.options.issuer.rstrip('/')}/.well-known/openid-configuration"
         try:
-            self._read(json_object(await self.remote.get(url)))
+            oidc_metadata.read(self.options.issuer, json_object(await self.remote.get(url)))
         except BackendUnavailable as error:
             return [Finding("answers", False, error.detail)]
         return [Finding("answers", True, "", self.options.issuer)]
-
-    def _read(self, content: dict[str, Any]) -> Metadata:
-        # Section 4.3: it must be exactly what was asked for, or another issuer's answers would count as this one's.
-        if content.get("issuer") != self.options.issuer:
-            raise BackendUnavailable(f"{self.options.issuer} calls itself {_plain(content.get('issuer'))}")
-
-        def endpoint(name: str, *, optional: bool = False) -> str:
-            value = content.get(name)
-            if not value and optional:
-                return ""
-            try:
-                return server_url(value if isinstance(value, str) else "")
-            except ValueError:
-                raise BackendUnavailable(f"{self.options.issuer}: its {name} is missing or not https") from None
-
-        methods = content.get("token_endpoint_auth_methods_supported")
-        return Metadata(
-            authorization=endpoint("authorization_endpoint"),
-            token=endpoint("token_endpoint"),
-            keys=endpoint("jwks_uri"),
-            userinfo=endpoint("userinfo_endpoint", optional=True),
-            end_session=endpoint("end_session_endpoint", optional=True),
-            sends_issuer=content.get("authorization_response_iss_parameter_supported") is True,
-            by_form=isinstance(methods, list) and "client_secret_basic" not in methods,
-            claims=_words(content.get("claims_supported")),
-            scopes=_words(content.get("scopes_supported")),
-            read_at=time.monotonic(),
-        )
 
     def _check_issuer(self, metadata: Metadata, arguments: Mapping[str, str]) -> None:
         """RFC 9207, section 2.4: the answer to one issuer's question may not come from another."""
         issuer = arguments.get("iss")
         if (issuer is None and metadata.sends_issuer) or (issuer is not None and issuer != self.options.issuer):
-            raise SignInRefused("issuer", f"it comes from {_plain(issuer)}")
+            raise SignInRefused("issuer", f"it comes from {plain(issuer)}")
 
     async def exchange(self, metadata: Metadata, callback_url: str, code: str, verifier: str) -> HTTPResponse:
         """Show the code at the token endpoint; return the answer. Raise BackendUnavailable."""
@@ -171,17 +140,17 @@ class OidcBackend:
             "redirect_uri": callback_url,
             "code_verifier": verifier,
         }
-        headers = {}
-        secret = self.options.client_secret.get_secret_value()
-        if secret and not metadata.by_form:
+        client, secret = self.options.client_id, self.options.client_secret.get_secret_value()
+        if secret and BY_HEADER in metadata.methods:
             # RFC 6749, section 2.3.1: both are form-encoded first.
-            pair = f"{quote_plus(self.options.client_id)}:{quote_plus(secret)}"
-            headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
-        else:
-            form["client_id"] = self.options.client_id
-            if secret:
-                form["client_secret"] = secret
-        return await self.remote.post(metadata.token, form, headers)
+            pair = f"{quote_plus(client)}:{quote_plus(secret)}"
+            basic = {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+            response = await self.remote.post(metadata.token, form, basic)
+            # LemonLDAP::NG, for one, does not decode it; in the form nobody can differ.
+            if response.code != 401 or BY_FORM not in metadata.methods or pair == f"{client}:{secret}":
+                return response
+        form |= {"client_id": client} | ({"client_secret": secret} if secret else {})
+        return await self.remote.post(metadata.token, form, {})
 
     async def _verify(self, metadata: Metadata, token: object, nonce: str) -> dict[str, Any]:
         """The claims of an ID token that is the issuer's, for us, in force, and the answer to our question."""
@@ -214,68 +183,59 @@ class OidcBackend:
         if keys is not None:
             try:
                 return dict(jwt.decode(token, keys, algorithms=ALGORITHMS).claims)
-            except InvalidKeyIdError:
-                pass  # the issuer may have changed its keys since
+            except (InvalidKeyIdError, BadSignatureError):
+                pass  # the issuer may have changed its keys since; some do not number them
         self._keys = keys = await self.read_keys(metadata)
         return dict(jwt.decode(token, keys, algorithms=ALGORITHMS).claims)
 
     async def read_keys(self, metadata: Metadata) -> KeySet:
         """The keys that the issuer signs with; raise BackendUnavailable."""
-        content = json_object(await self.remote.get(metadata.keys))
-        try:
-            return KeySet.import_key_set(content)  # type: ignore[arg-type]
-        except (JoseError, ValueError, KeyError, TypeError):
-            raise BackendUnavailable(f"{self.options.issuer}: its keys cannot be read") from None
+        return oidc_metadata.read_keys(self.options.issuer, json_object(await self.remote.get(metadata.keys)))
 
     async def _complete(self, metadata: Metadata, claims: dict[str, Any], token: object) -> dict[str, Any]:
         """Ask userinfo for what the ID token does not say."""
-        options = self.options
-        wanted = (options.username_claim, options.name_claim, options.mail_claim, *options.groups_claims)
-        missing = any(_claim(claims, name) is None for name in wanted)
-        if not missing or not metadata.userinfo or not isinstance(token, str):
+        if not oidc_claims.missing(claims, self.options) or not metadata.userinfo or not isinstance(token, str):
             return claims
-        more = json_object(await self.remote.get(metadata.userinfo, token=token))
+        response = await self.remote.get(metadata.userinfo, token=token)
+        if response.headers.get("Content-Type", "").partition(";")[0].strip().lower() == "application/jwt":
+            more = await self._signed_userinfo(metadata, response)
+        else:
+            more = json_object(response)
         if more.get("sub") != claims["sub"]:  # section 5.3.2
             raise SignInRefused("userinfo", "it is about somebody else")
         return more | claims
 
-    def _identity(self, claims: dict[str, Any]) -> Identity:
-        options = self.options
-        groups: set[str] = set()
-        for name in options.groups_claims:
-            value = _claim(claims, name)
-            listed = value if isinstance(value, list) else [value]
-            groups.update(item for item in listed if isinstance(item, str) and item)
-        mail = _text(claims, options.mail_claim)
-        return Identity(
-            self.name,
-            f"{options.issuer}|{claims['sub']}" if claims["sub"] else "",
-            _text(claims, options.username_claim) or claims["sub"],
-            _text(claims, options.name_claim),
-            mail if mail and claims.get("email_verified") is not False else None,
-            frozenset(groups),
+    async def _signed_userinfo(self, metadata: Metadata, response: HTTPResponse) -> dict[str, Any]:
+        """Userinfo as a token (section 5.3.2); it is the issuer's, and for us where it says for whom."""
+        registry = jwt.JWTClaimsRegistry(
+            leeway=LEEWAY, iss={"value": self.options.issuer}, aud={"value": self.options.client_id}
         )
+        try:
+            claims = await self._decode(metadata, response.body.decode("ascii").strip())
+            registry.validate(claims)
+        except (JoseError, ValueError, RecursionError) as error:
+            raise SignInRefused("userinfo", f"{type(error).__name__}: {error}"[:200]) from None
+        return claims
 
 
-def _claim(claims: Mapping[str, Any], name: str) -> Any:
-    """A claim by its name, or by its path: ``realm_access.roles``."""
-    if name in claims:
-        return claims[name]
-    found: Any = claims
-    for part in name.split("."):
-        found = found.get(part) if isinstance(found, Mapping) else None
-    return found
+def error_of(response: HTTPResponse) -> tuple[str, str]:
+    """The error and its description in a token endpoint's refusal (RFC 6749, section 5.2); "" for none."""
+    try:
+        content = json.loads(response.body)
+    except (ValueError, RecursionError):
+        content = None
+    found = content if isinstance(content, dict) else {}
+    error, description = (found.get(name) for name in ("error", "error_description"))
+    return (error if isinstance(error, str) else "", description if isinstance(description, str) else "")
 
 
-def _text(claims: Mapping[str, Any], name: str) -> str:
-    value = _claim(claims, name)
-    return value if isinstance(value, str) else ""
+def _refusal(error: str, description: str | None) -> SignInRefused | BackendUnavailable:
+    """RFC 6749, section 4.1.2.1, and OpenID Connect Core 1.0, section 3.1.2.6."""
+    said = f"the issuer says {_said(error, description)}"
+    if error in ("server_error", "temporarily_unavailable"):
+        return BackendUnavailable(said)
+    return SignInRefused("client" if error in OF_THE_CLIENT else "denied", said)
 
 
-def _words(value: object) -> frozenset[str]:
-    return frozenset(word for word in value if isinstance(word, str)) if isinstance(value, list) else frozenset()
-
-
-def _plain(value: object) -> str:
-    """What somebody else wrote, short and without line breaks, for log and audit."""
-    return ascii(value)[:100]
+def _said(*words: str | None) -> str:
+    return " ".join(plain(word) for word in words if word)

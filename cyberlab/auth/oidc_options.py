@@ -25,3 +25,4 @@ class OidcOptions(BaseModel):
     name_claim: str = "name"
     mail_claim: str = "email"
     groups_claims: tuple[str, ...] = ("groups",)
+    groups_separator: str = ""

@@ -6,6 +6,7 @@ sends it made it up.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 
@@ -14,6 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from cyberlab.auth.base import BackendContext, Identity, SignInRefused
 
 __all__ = ["ProxyBackend", "ProxyOptions"]
+
+# What Apache's mod_headers writes for a variable that is not set (%{REMOTE_USER}e): nobody, and no subject either,
+# or all whom the identity provider sends without one would be the same person.
+UNSET = "(null)"
 
 
 class ProxyOptions(BaseModel):
@@ -59,15 +64,21 @@ class ProxyBackend:
         username = _value(header, options.user_header)
         if not username:
             raise SignInRefused("no-user", f"the proxy sent no {options.user_header}")
-        groups = _value(header, options.groups_header).split(options.separator)
         return Identity(
             self.name,
             _value(header, options.subject_header) if options.subject_header else username,
             username,
-            _value(header, options.name_header),
-            _value(header, options.mail_header) or None,
-            frozenset(group.strip() for group in groups if group.strip()),
+            next(iter(self._values(header, options.name_header)), ""),
+            next(iter(self._values(header, options.mail_header)), None),
+            frozenset(self._values(header, options.groups_header)),
         )
+
+    def _values(self, header: Callable[[str], list[str]], name: str) -> list[str]:
+        """The values in a header; Shibboleth puts a backslash before a separator within one."""
+        separator = self.options.separator
+        parts = re.split(rf"(?<!\\){re.escape(separator)}", _value(header, name))
+        values = (part.replace(f"\\{separator}", separator).strip() for part in parts)
+        return [value for value in values if value]
 
     def _trusts(self, peer: str) -> bool:
         try:
@@ -84,6 +95,8 @@ def _value(header: Callable[[str], list[str]], name: str) -> str:
     if len(values) > 1:
         raise SignInRefused("spoofed", f"{name} came {len(values)} times")
     value = values[0].strip() if values else ""
+    if value == UNSET:
+        return ""
     try:
         return value.encode("latin-1").decode("utf-8")  # header bytes are latin-1 to Tornado; SPs send UTF-8
     except UnicodeError:

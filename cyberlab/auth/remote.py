@@ -17,14 +17,17 @@ REQUEST_TIMEOUT = 6.0
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def server_url(value: str) -> str:
-    """Check the address of a server that vouches for people: TLS, save on this very host; raise ValueError."""
+def server_url(value: str, *, query: bool = False) -> str:
+    """Check the address of a server that vouches for people: TLS, save on this very host; raise ValueError.
+
+    ``query``: whether it may have one.
+    """
     try:
         parts = urlsplit(value)
         whole = bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:  # a port that is none
         whole = False
-    if not whole or parts.query or parts.fragment or parts.username is not None:
+    if not whole or (parts.query and not query) or parts.fragment or parts.username is not None:
         raise ValueError("must be an address like https://login.uni.example/path")
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
         raise ValueError("must begin with https://")

@@ -14,7 +14,9 @@ FIN, RSV, OPCODE, MASKED, _LENGTH = 0x80, 0x70, 0x0F, 0x80, 0x7F
 _CONTROL = 0x8
 WHOLE = FIN | BINARY  # the first byte of an unfragmented frame, as mostly comes
 MAX_CONTROL = 125  # RFC 6455, 5.5
-MAX_TO_PROXMOX = 131_072  # PVE::APIServer::AnyEvent dies in a callback above this, and the console wedges
+# PVE::APIServer::AnyEvent reads into a buffer of 64 KiB (accept_connections, rbuf_max): of a frame that does not fit,
+# AnyEvent::Handle makes the connection's end ("No space left on device"), long before its own limit of 128 KiB.
+MAX_TO_PROXMOX = 32 * 1024
 
 # Status codes that may stand in a close frame (RFC 6455, 7.4; IANA's registry).
 _CLOSE_CODES = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})
@@ -84,7 +86,7 @@ def client_frame(opcode: int, payload: bytes) -> bytes:
 
 
 def client_frames(payload: bytes) -> bytes:
-    """Binary frames within Proxmox's rules: masked, unfragmented, 128 KiB at most."""
+    """Binary frames within Proxmox's rules: masked, unfragmented, no longer than it reads at once."""
     if len(payload) <= MAX_TO_PROXMOX:
         return client_frame(BINARY, payload)
     return b"".join(

@@ -24,6 +24,8 @@ HIGH_WATER = 64 * 1024
 _HEAD_LIMIT = 16 * 1024
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 _NAME_MISMATCH = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+_CLOSED = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+_END = "UNEXPECTED_EOF_WHILE_READING"  # OpenSSL's reason, whatever class an error of aiofastnet's is of
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,7 @@ class UpstreamLink(asyncio.BufferedProtocol):
         key = base64.b64encode(os.urandom(16))
         lines = [
             f"GET {target.resource} HTTP/1.1",
-            f"Host: {target.host}:{target.port}",
+            f"Host: {f'[{target.host}]' if ':' in target.host else target.host}:{target.port}",
             "Upgrade: websocket",
             "Connection: Upgrade",
             "Sec-WebSocket-Version: 13",
@@ -270,7 +272,12 @@ async def _reach(target: Target) -> UpstreamLink:
                 continue
             raise Problem(problems.TLS_MISMATCH, error.verify_message) from None
         except ssl.SSLError as error:
-            raise Problem(problems.TLS_MISMATCH, error.reason or "TLS handshake failed") from None
+            reason = getattr(error, "reason", None) or "TLS handshake failed"  # not every SSLError has one
+            if isinstance(error, _CLOSED) or reason == _END:
+                # pveproxy does so to addresses that its ALLOW_FROM and DENY_FROM keep out.
+                where = f"{target.host}:{target.port}"
+                raise Problem(problems.API_UNREACHABLE, f"{where}: closed during the TLS handshake") from None
+            raise Problem(problems.TLS_MISMATCH, reason) from None
         except OSError as error:
             # asyncio puts words and addresses of its own into strerror.
             number = error.errno or 0  # a name that cannot be resolved has a negative one

@@ -15,6 +15,12 @@ def normalise_username(name: str) -> str:
     return unicodedata.normalize("NFKC", folded).strip()
 
 
+def is_lookalike(name: str) -> bool:
+    """Whether a name becomes ours only by exchanging characters for ones that look alike: ``ａnna``, ``ⓐnna``."""
+    bare = clean(name)
+    return unicodedata.normalize("NFC", bare.casefold()) != normalise_username(bare)
+
+
 def fold(text: str) -> str:
     """Text as search compares it: no case, no accents, no control characters."""
     if text.isascii():  # nothing of it changes but its case; a file of a hundred thousand rows is mostly that

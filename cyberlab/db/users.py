@@ -16,7 +16,7 @@ from cyberlab.db.models import LoginSession, Role, User
 from cyberlab.db.page import Page, paged
 from cyberlab.db.read_only import reads
 from cyberlab.db.rows import add, edit, fetch
-from cyberlab.db.text import clean, normalise_username
+from cyberlab.db.text import clean, is_lookalike, normalise_username
 from cyberlab.db.user_filter import UserFilter
 from cyberlab.phrases import Phrase
 
@@ -208,7 +208,7 @@ def claim(s: Session, *, backend: str, subject: str, username: str) -> User | No
     user = s.scalar(
         select(User).where(User.backend == backend, User.subject == subject).with_for_update(key_share=True)
     )
-    if user is None:
+    if user is None and not is_lookalike(username):  # which some backends let people call themselves
         name = normalise_username(clean(username))
         user = s.scalar(
             select(User)

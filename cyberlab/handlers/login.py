@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from urllib.parse import urlencode
 
 from cyberlab.auth import passwords
-from cyberlab.auth.base import Rejected
+from cyberlab.auth.base import RedirectBackend, Rejected
 from cyberlab.auth.config import BackendConfig
 from cyberlab.db import users
 from cyberlab.db.users import NAME_LIMIT
@@ -32,8 +32,13 @@ class HomeHandler(BaseHandler):
 class SignInPage(BaseHandler):
     """A handler that can show the sign-in page."""
 
-    def show(self, next_: str | None, username: str = "", message: str = "", status: int = 200) -> None:
-        """The buttons of single sign-on and the form; what is hidden stands behind a link."""
+    def show(
+        self, next_: str | None, username: str = "", message: str = "", status: int = 200, *, still: str = ""
+    ) -> None:
+        """The buttons of single sign-on and the form; what is hidden stands behind a link.
+
+        ``still``: the backend at whose page somebody whom we refuse is signed in; a next try would bring them again.
+        """
         backends = self.portal.backends
         config = {item.name: item for item in backends.config.backends}
         everything = self.request.method == "POST" or self.get_query_argument("all", "") == "1"
@@ -52,8 +57,14 @@ class SignInPage(BaseHandler):
             form=form,
             more=not everything and any(_hidden(config, name) for name in config),
             left=next(((way.name, way.label) for way in backends.redirect if way.name == left), None),
+            still=next(((w.name, w.label) for w in backends.redirect if w.name == still and leaves(w)), None),
             query=urlencode({"next": next_}) if next_ else "",
         )
+
+
+def leaves(way: RedirectBackend) -> bool:
+    """Whether one can be signed out there too."""
+    return hasattr(way, "logout_url")
 
 
 def _hidden(config: Mapping[str, BackendConfig], name: str) -> bool:
@@ -112,5 +123,5 @@ class LogoutHandler(BaseHandler):
 
         By a link, since form-action in our policy stops a form's redirect to another site.
         """
-        leaves = any(way.name == backend and hasattr(way, "logout_url") for way in self.portal.backends.redirect)
-        return f"/auth/login?{urlencode({'left': backend})}" if leaves else "/auth/login"
+        offered = any(way.name == backend and leaves(way) for way in self.portal.backends.redirect)
+        return f"/auth/login?{urlencode({'left': backend})}" if offered else "/auth/login"

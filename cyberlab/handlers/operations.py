@@ -20,7 +20,7 @@ from cyberlab.db.audit import Actor
 from cyberlab.db.engine import Database
 from cyberlab.db.models import Vm
 from cyberlab.problems import Problem
-from cyberlab.proxmox.cluster import Cluster
+from cyberlab.proxmox.cluster import Cluster, Upid
 
 log = logging.getLogger(__name__)
 
@@ -301,6 +301,7 @@ class Operations:
         found = (await cluster.resources(INVENTORY_AGE)).resources.get(vm.vmid)
         node = found.node if found is not None else vm.node  # it may have moved
         kind = vm.kind.value
+        upid: Upid | None
         try:
             if act == Act.RESET:
                 # Asked itself: the list may be ten seconds behind, and who resets has often just tried something.

@@ -7,6 +7,7 @@ import logging
 
 from tornado.web import HTTPError
 
+from cyberlab.auth.admission import UNKNOWN_GROUPS
 from cyberlab.auth.base import BackendUnavailable, Identity, RedirectBackend, Rejected, SignInRefused
 from cyberlab.auth.proxy import ProxyBackend
 from cyberlab.db import audit
@@ -22,6 +23,8 @@ COOKIE = "cyberlab-sso"
 LIFETIME = 600.0  # seconds for a sign-in at the other page
 LONGEST_ARGUMENT = 8192  # characters
 _DAY = 86_400.0
+# What those who run the portal have to mend, not the person in front of the page; with the page's status.
+_OURS = {"untrusted-proxy": 403, "groups": 403, "client": 503}
 log = logging.getLogger(__name__)
 
 
@@ -49,7 +52,7 @@ class _SsoHandler(SignInPage):
             device=outcomes.device(self),
         )
         if isinstance(outcome, Rejected):
-            return self.show(next_, message=outcome.message, status=403)
+            return self.show(next_, message=outcome.message, status=403, still=identity.backend)
         outcomes.follow(self, outcome, next_)
 
     async def refuse(self, name: str, label: str, error: SignInRefused | BackendUnavailable) -> None:
@@ -61,9 +64,9 @@ class _SsoHandler(SignInPage):
             message = Phrase("%(name)s is not reachable just now. Please try again in a few minutes.", name=label)
             return self.show(None, message=message, status=503)
         detail = f"{name}: {error.code}: {error.detail}"
-        log.info("sign-in refused: %s", detail)
+        log.log(logging.WARNING if error.code in _OURS else logging.INFO, "sign-in refused: %s", detail)
         await self.portal.database.run(audit.record, actor, "login.failure", "", detail)
-        self.show(None, message=_words(error.code, label), status=403 if error.code == "untrusted-proxy" else 401)
+        self.show(None, message=_words(error.code, label), status=_OURS.get(error.code, 401))
 
 
 @public
@@ -159,6 +162,10 @@ def _words(code: str, label: str) -> str:
         return Phrase("This sign-in was not begun in this browser, or it took too long. Please begin again.")
     if code == "denied":
         return Phrase("The sign-in at %(name)s was cancelled or refused there.", name=label)
+    if code == "client":
+        return Phrase("%(name)s does not take this portal as it is set up. Please tell those who run it.", name=label)
+    if code == "groups":
+        return UNKNOWN_GROUPS
     if code == "untrusted-proxy":
         return Phrase("%(name)s works through the portal's own address only.", name=label)
     return Phrase("What came back from %(name)s does not prove who you are. Please begin again.", name=label)

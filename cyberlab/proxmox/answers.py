@@ -20,6 +20,8 @@ _UPID = re.compile(
 )
 _SNAPSHOT = re.compile(r"[A-Za-z][A-Za-z0-9_-]{1,39}")  # PVE/JSONSchema.pm, pve-configid
 _KINDS = ("qemu", "lxc")
+_STATES = ("running", "stopped", "unknown")
+_BETWEEN_TAGS = re.compile(r"[;,\s]+")  # PVE/JSONSchema.pm, pve-tag-list: a list as somebody typed it
 POWER = ("start", "stop", "shutdown", "reset", "reboot")
 
 
@@ -83,7 +85,7 @@ class Resource:
     vmid: int
     kind: str
     node: str
-    status: str  # 'running', 'stopped'; 'unknown' while the node is offline or the VM is new
+    status: str  # 'running', 'stopped', 'paused'; 'unknown' while the node is offline or the VM is new
     name: str = ""
     lock: str = ""
     template: bool = False
@@ -208,13 +210,21 @@ def resource(row: dict[str, Any]) -> Resource:
         vmid=int(row["vmid"]),
         kind=text_of(row, "type"),
         node=text_of(row, "node"),
-        status=text_of(row, "status") or "unknown",
+        status=_state(text_of(row, "status")),
         name=text_of(row, "name"),
         lock=text_of(row, "lock"),
         template=text_of(row, "template") not in ("", "0"),
         pool=text_of(row, "pool"),
-        tags=tuple(tag for tag in text_of(row, "tags").split(";") if tag),
+        tags=tuple(tag for tag in _BETWEEN_TAGS.split(text_of(row, "tags")) if tag),
     )
+
+
+def _state(status: str) -> str:
+    """The inventory has QEMU's own run state where there is one (pvestatd, update_qemu_status).
+
+    Of those, "running" alone executes anything: whether suspended, out of storage or crashed, it stands still.
+    """
+    return status if status in _STATES else "paused" if status else "unknown"
 
 
 def text_of(row: dict[str, Any], key: str) -> str:

@@ -49,7 +49,10 @@ _ABOUT_THE_VM = (problems.VM_GONE, problems.VM_LOCKED, problems.VM_STOPPED, prob
 _POWER_SECONDS = 120.0  # pvesh waits for the task; a shutdown takes up to its own 60 s
 # The type of task that an action makes, behind "qm" or "vz"; of what high availability looks after, its manager's.
 _HA = {"start": "hastart", "stop": "hastop", "shutdown": "hastop"}
-_NEEDS_POWER = ("reset", "reboot")  # refused before there is a task
+# What Proxmox refuses before there is a task, so that none would be found (PVE/API2/Qemu.pm, PVE/API2/LXC/Status.pm).
+_NEEDS_POWER = {"qemu": ("reset", "reboot"), "lxc": ("shutdown", "reboot")}
+_AS_IT_IS = {("lxc", "start"): "running", ("lxc", "stop"): "stopped"}
+_PAUSED = ("paused", "prelaunch", "suspended")  # QEMU's own word for one that cannot be shut down
 
 
 class Cluster:
@@ -170,19 +173,28 @@ class Cluster:
 
     # --- tasks that nobody waits for with an open channel
 
-    async def begin(self, node: str, kind: str, vmid: int, action: str) -> Upid:
+    async def begin(self, node: str, kind: str, vmid: int, action: str) -> Upid | None:
         """Begin one of POWER and return its task's id while it runs; raise Problem.
 
         What keeps it from being begun at all (no such machine, a reset of one that is off) is raised here; what goes
-        wrong in the task (a lock) is its end: see finish().
+        wrong in the task (a lock) is its end: see finish(). None: there is nothing to do, a container is so already.
         """
         path = power_path(node, kind, vmid, action)
         if action == "reset" and kind != "qemu":
             raise Problem(problems.NO_RESET_BUTTON, f"{kind}/{vmid}")
         status = await self.status(node, kind, vmid)
-        if action in _NEEDS_POWER and status.status == "stopped":
+        if action in _NEEDS_POWER[kind] and status.status == "stopped":
             raise Problem(problems.VM_STOPPED, f"{action} of {self.name}/{vmid}")
-        return await self._tasks.begin(node, vmid, (_task_kind(kind, action), _HA.get(action, "")), path, {})
+        if _AS_IT_IS.get((kind, action)) == status.status:
+            return None
+        if action in ("shutdown", "reboot") and status.qmp_status in _PAUSED:
+            raise Problem(problems.SHUTDOWN_IGNORED, f"{self.name}/{vmid} is {status.qmp_status}")
+        try:
+            return await self._tasks.begin(node, vmid, (_task_kind(kind, action), _HA.get(action, "")), path, {})
+        except Problem as problem:
+            if not _as_asked(action, problem.detail):
+                raise
+            return None
 
     async def snapshots(self, node: str, kind: str, vmid: int) -> list[Snapshot]:
         """A guest's snapshots, those that can be taken back to."""
@@ -214,14 +226,16 @@ class Cluster:
         return await self._tasks.wait(upid, timeout, progress)
 
     async def finish(
-        self, upid: Upid, timeout: float, progress: Callable[[TaskStatus], None] | None = None
+        self, upid: Upid | None, timeout: float, progress: Callable[[TaskStatus], None] | None = None
     ) -> TaskStatus:
         """The same, and raise Problem when the task failed; its detail is what the task said.
 
-        To start what runs already is no failure: two people may click at the same time.
+        To start what runs already is no failure: two people may click at the same time. Nor is None, of begin().
         """
+        if upid is None:
+            return TaskStatus(False, "OK")
         status = await self.wait_task(upid, timeout, progress)
-        if not status.ok and not ("start:" in upid.text and "already running" in status.exit_status):
+        if not status.ok and not _as_asked("start" if "start:" in upid.text else "", status.exit_status):
             ended = status.exit_status[:200]
             raise Problem(meaning(ended), f"{upid.text}: {ended}")
         return status
@@ -275,6 +289,10 @@ class Cluster:
         self.api.close()
         self._access.close()
         self._nodes.close()
+
+
+def _as_asked(action: str, said: str) -> bool:
+    return action == "start" and "already running" in said
 
 
 def _task_kind(kind: str, action: str) -> str:

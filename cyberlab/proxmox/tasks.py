@@ -25,6 +25,9 @@ _TURN_SECONDS = 60.0
 _FIRST_PAUSE, _LAST_PAUSE = 0.3, 4.0  # seconds between two looks; each longer than the one before
 _AT_ONCE = 4  # tasks being begun on one node
 _CLAIMED = 1000
+# How a task is noted in the list when somebody looked between the end of its worker and the last line of its log, which
+# is pvesh's to write (PVE/RESTEnvironment.pm, tee_worker and active_workers; PVE/Tools.pm, upid_read_status).
+_TOO_EARLY = ("unexpected status", "unable to read tail", "unable to extract last line")
 # The way to the node may break and come back while a task runs on.
 _PASSING = (problems.SSH_REFUSED, problems.SSH_BUSY, problems.PVESH_TIMEOUT, problems.API_UNREACHABLE)
 
@@ -122,9 +125,9 @@ class Tasks:
         if self._api.tells_tasks:  # then a look costs next to nothing
             return await self._api.task_status(upid)
         for task in await self._board(upid.node).since(time.monotonic()):
-            if task.upid.text == upid.text:
+            if task.upid.text == upid.text and not task.status.exit_status.startswith(_TOO_EARLY):
                 return task.status
-        return await self._api.task_status(upid)  # of long ago, or made this moment
+        return await self._api.task_status(upid)  # of long ago, made this moment, or noted too early
 
     async def wait(self, upid: Upid, timeout: float, progress: Callable[[TaskStatus], None] | None) -> TaskStatus:
         """Look at a task until it ends; raise Problem, PVESH_TIMEOUT after ``timeout`` seconds.

@@ -17,7 +17,10 @@ _MEANINGS: tuple[tuple[str, str], ...] = (
     ("can't lock file", problems.VM_LOCKED),
     ("not running", problems.VM_STOPPED),
     ("snapshot '", problems.SNAPSHOT_GONE),  # "snapshot 'x' does not exist", a task's end
+    ("not most recent snapshot", problems.SNAPSHOT_NOT_NEWEST),  # PVE/Storage/ZFSPoolPlugin.pm
     ("powerdown failed", problems.SHUTDOWN_IGNORED),
+    ("container did not stop", problems.SHUTDOWN_IGNORED),  # PVE/LXC.pm, vm_stop
+    ("is paused - cannot shutdown", problems.SHUTDOWN_IGNORED),
     ("no quorum", problems.NODE_OFFLINE),
     ("hostname lookup", problems.NODE_OFFLINE),
     ("ssh: connect to host", problems.NODE_OFFLINE),  # from there to the VM's node
@@ -48,12 +51,15 @@ def meaning(text: str, usual: str = problems.PVESH_FAILED) -> str:
 
 
 def said(stderr: str) -> str:
-    """The line that tells the cause: the first, but for perl's complaints about the locale and warnings."""
+    """The line that tells the cause: the first, but for perl's complaints about the locale and warnings.
+
+    Of parameters that do not fit, the next one as well: it names the first of them.
+    """
     lines = [line for line in stderr.split("\n") if line.strip()]
     complaints = [index for index, line in enumerate(lines) if line.startswith("perl: warning:")]
     after = lines[complaints[-1] + 1 :] if complaints else lines
-    line = next((line for line in after if not line.startswith("WARN: ")), lines[0] if lines else "")
-    return plain(line)
+    causes = [line for line in after if not line.startswith("WARN: ")] or lines[:1]
+    return plain(" ".join(causes[: 2 if causes[:1] == ["400 Parameter verification failed."] else 1]))
 
 
 def plain(text: str) -> str:

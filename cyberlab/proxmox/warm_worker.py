@@ -14,6 +14,7 @@ from cyberlab import problems
 from cyberlab.problems import Problem
 from cyberlab.proxmox.command import OUTPUT_LIMIT, CommandResult, LastingCommand
 from cyberlab.proxmox.netstrings import Garbled, Netstrings, pack, unpack
+from cyberlab.proxmox.trouble import said
 
 LIFE_SECONDS = 900  # without a request, then the process ends by itself
 _REQUEST_LIMIT = 256 * 1024  # as in warm.pl
@@ -135,6 +136,8 @@ class WarmWorker:
 
     def _take(self, fields: list[bytes]) -> None:
         if fields == [b"ready"]:
+            # What perl and the modules said while they were loaded did not keep them from it: a locale that is missing.
+            self._lasting.complaint()
             if not self._ready.done():
                 self._ready.set_result(None)
             return
@@ -144,7 +147,7 @@ class WarmWorker:
 
     def _over(self) -> None:
         """Its stdout has ended."""
-        complaint = self._lasting.complaint().strip().split("\n")[0].partition(" (")[0][:200]
+        complaint = said(self._lasting.complaint()).partition(" (")[0]
         idle = self._ready.done() and not self._requests and not complaint
         self._end(complaint or "it ended", broken=self._alone() and not idle)
 

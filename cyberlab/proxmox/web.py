@@ -25,7 +25,10 @@ _CONNECT_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came: ``phrase`` is Proxmox's message, in the status line; ``data`` may hold tickets."""
+    """What came: ``phrase`` is Proxmox's message, in the status line, and what it says of parameters that do not fit.
+
+    ``data`` may hold tickets.
+    """
 
     status: int
     phrase: str
@@ -93,18 +96,31 @@ class Web:
             raise kind(problems.API_UNREACHABLE, f"{settings.host}: {error.message}") from None
         except ssl.SSLCertVerificationError:
             raise
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError):
+            kind = Unreachable if repeatable else Problem
+            raise kind(problems.API_UNREACHABLE, f"{settings.host}: the TLS connection was closed") from None
+        except ValueError as error:
+            if "IOStream is not idle" not in str(error):  # Tornado's word for one that is closed before TLS has begun
+                raise
+            raise Unreachable(problems.API_UNREACHABLE, f"{settings.host}: closed at once") from None
         except ssl.SSLError as error:
-            raise Problem(problems.TLS_MISMATCH, error.reason or str(error.args[-1])) from None
+            reason = getattr(error, "reason", None) or str(error)  # not every one has a reason
+            raise Problem(problems.TLS_MISMATCH, reason) from None
         except OSError as error:
             asked = isinstance(error, ConnectionResetError | BrokenPipeError)
             raise (Unreachable if repeatable or not asked else Problem)(
                 problems.API_UNREACHABLE, f"{settings.host}: {error.strerror or error}"
             ) from None
         try:
-            data = json.loads(response.body)["data"] if response.body else None
-        except (KeyError, TypeError, ValueError):
-            data = None  # an error's body may be anything; a caller looks at the status, and then for what it needs
-        return Answer(response.code, plain(response.reason or ""), data)
+            body = json.loads(response.body) if response.body else None
+        except ValueError:
+            body = None
+        # An error's body may be anything; a caller looks at the status, and then for what it needs.
+        told: dict[str, Any] = body if isinstance(body, dict) else {}
+        phrase = response.reason or ""
+        if isinstance(errors := told.get("errors"), dict):
+            phrase = " ".join([phrase, *(f"{name}: {complaint}".strip() for name, complaint in errors.items())])
+        return Answer(response.code, plain(phrase), told.get("data"))
 
     def _client(self, name: str) -> SimpleAsyncHTTPClient:
         client = self._clients.get(name)

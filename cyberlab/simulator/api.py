@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import json
 import re
 import socket
@@ -28,6 +29,7 @@ from cyberlab.simulator.websocket import FrameRefused, Relay, accept_key, drain_
 
 _WEBSOCKET = re.compile(r"/api2/json/nodes/([^/]+)/(qemu|lxc)/([0-9]+)/vncwebsocket")
 _TLS_HANDSHAKE = 0x16
+_COMPRESSED = 1024  # bytes from which on a client that knows gzip gets it (AnyEvent.pm, response)
 INVALID_TICKET = "permission denied - invalid PVEVNC ticket"
 
 
@@ -173,11 +175,10 @@ class Api:
                     await asyncio.sleep(self._options.refusal_delay)
                 failure = {"data": None} | ({"errors": dict(error.errors)} if error.errors else {})
                 body = json.dumps(failure, separators=(",", ":")).encode() if error.body else None
-                writer.write(response(error.status, error.reason, body, keep=error.body, now=self._tickets.clock()))
-                if not error.body:
-                    await writer.drain()
-                    return
-                slot = None
+                # AnyEvent.pm, response: whatever fails is the last on its connection.
+                writer.write(response(error.status, error.reason, body, keep=False, now=self._tickets.clock()))
+                await writer.drain()
+                return
             await writer.drain()
             if slot is not None:
                 await self._console(slot, (reader, writer))
@@ -186,24 +187,27 @@ class Api:
     async def _handle(self, request: Request, writer: asyncio.StreamWriter) -> Slot | None:
         """Answer a request, or return the console that it opened."""
         if request.path == f"{API}/access/ticket" and request.method == "POST":
-            writer.write(self._json(self._callers.sign_in(request.form())))
+            writer.write(self._json(request, self._callers.sign_in(request.form())))
             return None
         if not request.path.startswith("/api2/"):
             raise HttpError(501, f"Method '{request.method} {request.path}' not implemented", body=False)
         userid = self._callers.authenticate(request)
         match = _WEBSOCKET.fullmatch(request.path)
         if match is None or request.method != "GET":
-            writer.write(self._json(await self._rest.answer(request, userid)))
+            writer.write(self._json(request, await self._rest.answer(request, userid)))
             return None
         port = self._vncwebsocket(userid, match[1], match[2], int(match[3]), request.query)
         if request.headers.get("upgrade", "").lower() != "websocket":
-            writer.write(self._json({"port": str(port)}))
+            writer.write(self._json(request, {"port": str(port)}))
             return None
         return await self._upgrade(request.headers, port, writer)
 
-    def _json(self, data: object) -> bytes:
+    def _json(self, request: Request, data: object) -> bytes:
         body = json.dumps({"data": data}, separators=(",", ":")).encode()
-        return response(200, "OK", body, keep=True, now=self._tickets.clock())
+        extra = {}
+        if len(body) > _COMPRESSED and "gzip" in request.headers.get("accept-encoding", ""):
+            body, extra = gzip.compress(body, 6), {"Content-Encoding": "gzip"}
+        return response(200, "OK", body, keep=True, extra=extra, now=self._tickets.clock())
 
     def _vncwebsocket(self, userid: str, node: str, kind: str, vmid: int, query: Mapping[str, str]) -> int:
         """GET vncwebsocket: permission, parameters, ticket, configuration, in this order. Returns the port."""

@@ -89,7 +89,7 @@ class Calls:
             change("create", _GUEST + "/status/start", power.start, {"timeout": _INTEGER}, switch),
             change("create", _GUEST + "/status/stop", power.stop, stop, switch),
             change("create", _GUEST + "/status/shutdown", power.shutdown, stop, switch),
-            change("create", _GUEST + "/status/reset", power.reset, {}, switch),
+            change("create", _GUEST.replace("{kind}", "qemu") + "/status/reset", power.reset, {}, switch),
             change("create", _GUEST + "/status/reboot", power.reboot, {"timeout": _INTEGER}, switch),
             change("create", _GUEST + "/snapshot", power.snapshot, create, keep),
             change("create", snapshot + "/rollback", power.rollback, {"start": _BOOLEAN}, back),
@@ -103,7 +103,7 @@ class Calls:
         ]  # fmt: skip
 
     def _guest(self, call: Call) -> Vm:
-        return self._state.vm(call.node, call.path["kind"], call.vmid)
+        return self._state.vm(call.node, call.path.get("kind", "qemu"), call.vmid)
 
     def _on_guest(self, action: Action) -> Callable[[Call], Awaitable[object]]:
         async def handler(call: Call) -> object:
@@ -153,21 +153,26 @@ class Calls:
             raise BadCall("Parameter verification failed.\ntype: the simulated cluster lists type 'vm' only")
         # PVE/API2/Cluster.pm lists containers and machines together, by kind, as far as the caller may audit them.
         may = [row for row in self._resources if self._state.may(call.user, f"/vms/{row['vmid']}", "VM.Audit")]
-        return sorted(may, key=lambda row: row["type"] != "qemu")
+        shown = []
+        for row in may:
+            # Without this privilege a machine's pool is not told.
+            hidden = "pool" in row and not self._state.may(call.user, f"/pool/{row['pool']}", "Pool.Audit")
+            shown.append({key: value for key, value in row.items() if not (hidden and key == "pool")})
+        return sorted(shown, key=lambda row: row["type"] != "qemu")
 
     def _resource(self, vm: Vm) -> dict[str, object]:
-        """API2Tools.pm:84-119: for a guest that no living pvestatd reports, only what the file names tell."""
+        """API2Tools.pm:84-119: for a guest that no living pvestatd reports, only what the configuration tells.
+
+        A machine's status is QEMU's own word, where that has one (pvestatd, update_qemu_status).
+        """
         row: dict[str, object] = {"id": f"{vm.kind}/{vm.vmid}", "node": vm.node, "type": vm.kind, "vmid": vm.vmid}
+        row |= {key: value for key, value in (("tags", vm.tags), ("lock", vm.lock), ("pool", vm.pool)) if value}
         node = self._state.nodes.get(vm.node)
         if node is None or not node.online or not vm.known:
             return row | {"status": "unknown"}
-        row |= {"name": vm.name, "status": "running" if vm.running else "stopped", "template": 0}
-        row |= _load(vm) | {"maxcpu": 1, "diskread": 0, "diskwrite": 0}
-        if vm.tags:
-            row["tags"] = vm.tags
-        if vm.lock:
-            row["lock"] = vm.lock
-        return row
+        status = "stopped" if not vm.running else "paused" if vm.paused else "running"
+        row |= {"name": vm.name, "status": status, "template": 0}
+        return row | _load(vm) | {"maxcpu": 1, "diskread": 0, "diskwrite": 0}
 
     async def _current(self, call: Call) -> object:
         vm = self._guest(call)
@@ -245,7 +250,10 @@ class Calls:
     async def _termproxy(self, call: Call) -> object:
         vm = self._guest(call)
         port, task = self._consoles.listen(vm, call.user, "")
-        return {"user": call.user, "port": str(port), "ticket": self._ticket(call, port), "upid": task.upid}
+        ticket = self._ticket(call, port)
+        if self._options.hardened:
+            self._consoles.pin(port, f"{call.user}:{ticket}")
+        return {"user": call.user, "port": str(port), "ticket": ticket, "upid": task.upid}
 
     async def _task_list(self, call: Call) -> object:
         source = call.text("source", "archive")
@@ -303,7 +311,8 @@ class Calls:
         user = self._state.users.get(asked.partition("!")[0])
         paths = user.permissions if user is not None else {}
         if user is not None and user.userid == "root@pam":
-            paths = {"/": frozenset({"Sys.Modify", "VM.Audit", "VM.Console", "VM.PowerMgmt", "VM.Snapshot.Rollback"})}
+            most = ("Pool.Audit", "Sys.Modify", "VM.Audit", "VM.Console", "VM.PowerMgmt", "VM.Snapshot.Rollback")
+            paths = {"/": frozenset(most)}
         return {path: dict.fromkeys(sorted(privileges), 1) for path, privileges in paths.items()}
 
 

@@ -87,7 +87,10 @@ def response(
     extra: Mapping[str, str] | None = None,
     now: float | None = None,
 ) -> bytes:
-    """A whole response; ``keep``: the connection stays open behind it; ``now``: the node's time, for its date."""
+    """A whole response; ``keep``: the connection stays open behind it; ``now``: the node's time, for its date.
+
+    Without a body its length is not told: its end is the connection's (AnyEvent.pm, response).
+    """
     lines = [
         f"HTTP/1.1 {status} {reason}",
         "Cache-Control: max-age=0",
@@ -95,8 +98,9 @@ def response(
         f"Date: {formatdate(now, usegmt=True)}",
         "Pragma: no-cache",
         "Server: pve-api-daemon/3.0",
-        f"Content-Length: {len(body or b'')}",
     ]
+    if body:
+        lines.append(f"Content-Length: {len(body)}")
     if body is not None:
         lines.append("Content-Type: application/json;charset=UTF-8")
     lines += [f"{name}: {value}" for name, value in (extra or {}).items()]

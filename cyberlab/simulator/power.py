@@ -50,19 +50,22 @@ class Power:
         self._went_off(vm.vmid)
 
     async def start(self, call: Call, vm: Vm) -> str:
-        """POST status/start."""
+        """POST status/start; a container's is looked at before there is a task (PVE/API2/LXC/Status.pm)."""
+        if vm.kind == "lxc" and vm.running:
+            raise Refusal(f"CT {vm.vmid} already running")
 
         async def body(_: Task) -> None:
             vm.check_lock()
             if vm.running:
-                raise Refusal(f"{vm.title} {vm.vmid} already running")
+                raise Refusal(f"VM {vm.vmid} already running")
             await self._work()
             await self.on(vm)
 
         return await self._task(call, vm, "start", body)
 
     async def stop(self, call: Call, vm: Vm) -> str:
-        """POST status/stop: fine for one that is off already."""
+        """POST status/stop: fine for a machine that is off already, not for a container."""
+        self._needs_power_if_container(vm)
 
         async def body(_: Task) -> None:
             vm.check_lock()
@@ -72,14 +75,14 @@ class Power:
         return await self._task(call, vm, "stop", body)
 
     async def shutdown(self, call: Call, vm: Vm) -> str:
-        """POST status/shutdown; the demo's guests obey at once."""
+        """POST status/shutdown; the demo's guests obey at once. A paused one is refused before there is a task."""
+        self._needs_power_if_container(vm)
+        self._needs_to_go_on(vm)
 
         async def body(_: Task) -> None:
             vm.check_lock()
             if not vm.running:
-                raise Refusal(f"{vm.title} {vm.vmid} not running\n")
-            if vm.paused:
-                raise Refusal("VM is paused - cannot shutdown")
+                raise Refusal(f"VM {vm.vmid} not running\n")
             await self._work()
             await self.off(vm)
 
@@ -101,6 +104,7 @@ class Power:
 
     async def reboot(self, call: Call, vm: Vm) -> str:
         """POST status/reboot: a shutdown and a start, so consoles end."""
+        self._needs_to_go_on(vm)
         self._needs_power(vm)
 
         async def body(_: Task) -> None:
@@ -134,6 +138,9 @@ class Power:
         async def body(_: Task) -> None:
             vm.check_lock()
             snapshot = self._find_snapshot(vm, name)
+            if vm.newest_only and name != max(vm.snapshots.values(), key=lambda known: known.taken).name:
+                where = f"local-zfs:vm-{vm.vmid}-disk-0"
+                raise Refusal(f"can't rollback, '{name}' is not most recent snapshot on '{where}'")
             await self._work()
             await self.off(vm)
             vm.parent = name
@@ -159,7 +166,15 @@ class Power:
 
     def _needs_power(self, vm: Vm) -> None:
         if not vm.running:
-            raise Refusal(f"{vm.title} {vm.vmid} not running", 2)
+            raise Refusal(f"VM {vm.vmid} not running", 2)  # so it says of a container, too
+
+    def _needs_to_go_on(self, vm: Vm) -> None:
+        if vm.paused:
+            raise Refusal("VM is paused - cannot shutdown")
+
+    def _needs_power_if_container(self, vm: Vm) -> None:
+        if vm.kind == "lxc" and not vm.running:
+            raise Refusal(f"CT {vm.vmid} not running")
 
     def _find_snapshot(self, vm: Vm, name: str) -> Snapshot:
         if name not in vm.snapshots:

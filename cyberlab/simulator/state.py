@@ -50,6 +50,7 @@ class Vm:
     running: bool = False
     lock: str = ""
     tags: str = ""
+    pool: str = ""
     disk: int = 0
     memory: int = 128
     known: bool = True
@@ -58,6 +59,7 @@ class Vm:
     created: int = 1_795_349_493
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
     parent: str = ""
+    newest_only: bool = False  # its disks are on ZFS, which goes back to the newest snapshot alone
 
     @property
     def title(self) -> str:

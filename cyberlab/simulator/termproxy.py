@@ -141,20 +141,25 @@ class Terminals:
         self.of: dict[int, Terminal] = {}  # by VMID, made when somebody looks
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def connect(self, vm: Vm, port: int, failed: Callable[[str], None]) -> Streams:
-        """The accepted connection to one worker; ``failed`` is told the task's status when it ends badly."""
+    async def connect(self, vm: Vm, port: int, line: str, failed: Callable[[str], None]) -> Streams:
+        """The accepted connection to one worker; ``failed`` is told the task's status when it ends badly.
+
+        ``line``: the one that it lets in; empty: any that holds.
+        """
         near, far = socket.socketpair()
         reader, writer = await asyncio.open_connection(sock=far, limit=CHUNK)
-        task = asyncio.create_task(self._serve(vm, port, failed, (reader, writer)), name=f"termproxy {vm.vmid}")
+        task = asyncio.create_task(self._serve(vm, port, line, failed, (reader, writer)), name=f"termproxy {vm.vmid}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return await asyncio.open_connection(sock=near, limit=CHUNK)
 
-    async def _serve(self, vm: Vm, port: int, failed: Callable[[str], None], streams: Streams) -> None:
+    async def _serve(
+        self, vm: Vm, port: int, pinned: str, failed: Callable[[str], None], streams: Streams
+    ) -> None:  # fmt: skip
         reader, writer = streams
         try:
             async with asyncio.timeout(self._options.terminal_sign_in):
-                early = await self._admitted(vm, port, reader)
+                early = await self._admitted(vm, port, pinned, reader)
             if early is None:
                 failed(FAILED.format(port=port, vmid=vm.vmid))
                 return
@@ -171,7 +176,7 @@ class Terminals:
         finally:
             await hang_up(writer)
 
-    async def _admitted(self, vm: Vm, port: int, reader: asyncio.StreamReader) -> bytes | None:
+    async def _admitted(self, vm: Vm, port: int, pinned: str, reader: asyncio.StreamReader) -> bytes | None:
         """Read ``USER:TICKET`` and a line feed; return what came behind it, None for a wrong one."""
         line = b""
         while b"\n" not in line:
@@ -185,7 +190,7 @@ class Terminals:
         holder = self._state.users.get(user.partition("!")[0])
         # Older hosts checked by POST /access/ticket, which admits no API token.
         token = "!" in user and not self._options.hardened
-        if token or holder is None or not holder.may(path, "VM.Console"):
+        if token or holder is None or not holder.may(path, "VM.Console") or pinned not in ("", f"{user}:{ticket}"):
             known = False
         else:
             known = self._tickets.vnc_holds(ticket, user, path, bound)

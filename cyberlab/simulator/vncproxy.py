@@ -30,6 +30,7 @@ class Slot:
     task: Task
     password: str
     timer: asyncio.TimerHandle
+    line: str = ""  # USER:TICKET, the one that a terminal's worker lets in; empty: any that holds
     failure: str = ""  # the task's status where the worker itself has failed
 
     def failed(self, status: str) -> None:
@@ -75,6 +76,10 @@ class Consoles:
         self._slots[port] = Slot(vm, port, task, password, timer)
         return port, task
 
+    def pin(self, port: int, line: str) -> None:
+        """A terminal's worker is told its ticket, and takes no other (termproxy 2.1.0, --ticket-fd)."""
+        self._slots[port].line = line
+
     def _next_port(self) -> int:
         """PVE::Tools next_unused_port: a port stays reserved for 5 s after it was handed out."""
         now = time.monotonic()
@@ -102,7 +107,7 @@ class Consoles:
             await asyncio.sleep(self._options.offline_hang)  # it goes there by ssh, which has no timeout of its own
             return None
         if not slot.password:
-            return await self._terminals.connect(slot.vm, slot.port, slot.failed)
+            return await self._terminals.connect(slot.vm, slot.port, slot.line, slot.failed)
         guest = self._guests.get(slot.vm.vmid)
         if guest is None or not slot.vm.running:
             return None

@@ -13,6 +13,7 @@ from cyberlab.simulator.guest import CHUNK, Streams, hang_up
 from cyberlab.simulator.options import Options
 
 MAX_PAYLOAD = 131_072
+READ_BUFFER = 65_536  # AnyEvent.pm, accept_connections: rbuf_max of a client's handle
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _CLOSE, _PING, _PONG = 8, 9, 10
 
@@ -39,7 +40,10 @@ def server_frame(opcode: int, payload: bytes) -> bytes:
 
 
 async def read_frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    """The next client frame: opcode and unmasked payload (AnyEvent.pm, the reader inside websocket_proxy)."""
+    """The next client frame: opcode and unmasked payload (AnyEvent.pm, the reader inside websocket_proxy).
+
+    A frame that does not fit into the buffer before its last byte ends the connection (AnyEvent::Handle, rbuf_max).
+    """
     first, second = await reader.readexactly(2)
     if not first & 0x80:
         raise FrameRefused("received fragmented websocket frame")
@@ -53,6 +57,8 @@ async def read_frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     if size > MAX_PAYLOAD:
         raise FrameRefused(f"received too large websocket frame (len = {size})")
     mask = await reader.readexactly(4)
+    if (10 if size > 65_535 else 4 if size > 125 else 2) + len(mask) + size > READ_BUFFER + 1:
+        raise ConnectionAbortedError("No space left on device")
     return first & 0x0F, unmask(mask, await reader.readexactly(size))
 
 

@@ -3,7 +3,9 @@
 
 import { Backoff } from "./backoff.js";
 import { Channel } from "./channel.js";
+import { copied } from "./clipboard.js";
 import { reason } from "./reason.js";
+import { stayed } from "../leaving.js";
 import { t } from "../words.js";
 
 const byId = (id) => document.getElementById(id);
@@ -17,7 +19,6 @@ const SIGNED_OUT = new Set(["signed-out", "login-expired"]);
 let viewer = null;
 let attempt = null; // { opened, begun, end } of the connection that is being made or in use
 let countdown = 0;
-let leaving = false;
 
 // shown: { begin(channel): the console may be used, ended(): the connection is gone, focus(), release(): let go of
 // keys that are down }. Returns { connected() }, to be called when there is something to see.
@@ -80,7 +81,8 @@ function connect() {
 // The connection is over: keep what was seen last, find out why, and either come back or say so.
 async function ended(mine, event) {
   viewer.ended();
-  if (leaving) return;
+  await stayed();
+  if (attempt !== mine) return;
   const end = mine.end ?? (mine.opened ? null : await reason(status));
   if (attempt !== mine) return;
   if (end && end.retry === false) return refused(end);
@@ -137,6 +139,7 @@ function refused({ code, title, advice, request_id: id, help: address }) {
 }
 
 function listen() {
+  byId("fullscreen").hidden = !document.fullscreenEnabled; // no iPhone has it
   byId("fullscreen").addEventListener("click", async () => {
     if (document.fullscreenElement) await document.exitFullscreen();
     else await document.documentElement.requestFullscreen().then(() => navigator.keyboard?.lock?.(), () => {});
@@ -145,11 +148,12 @@ function listen() {
   byId("now").addEventListener("click", connect);
   byId("again").addEventListener("click", () => { backoff.restart(); connect(); });
   byId("copy-id").addEventListener("click", async (event) => {
-    await navigator.clipboard.writeText(byId("refused-id").querySelector("code").textContent).catch(() => {});
-    event.target.textContent = t("Copied");
+    const code = byId("refused-id").querySelector("code");
+    const button = event.target;
+    if (await copied(code.textContent)) button.textContent = t("Copied");
+    else getSelection().selectAllChildren(code);
   });
   window.addEventListener("online", () => { if (body.dataset.phase === "lost") connect(); });
-  window.addEventListener("pagehide", () => { leaving = true; });
   window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 
   // The screen takes every key, Tab too: Ctrl+Alt+Shift is the way out of it by keyboard.
@@ -161,9 +165,10 @@ function listen() {
     const there = document.querySelectorAll(".toolbar button:not(:disabled), .toolbar summary");
     [...there].find((element) => element.checkVisibility()).focus();
   }, { capture: true });
-  document.addEventListener("click", (event) => {
+  // Not "click": noVNC takes the mouse between down and up, after which Firefox has no click for the page.
+  document.addEventListener("pointerdown", (event) => {
     for (const menu of document.querySelectorAll("details.menu[open]")) {
       if (!menu.contains(event.target)) menu.removeAttribute("open");
     }
-  });
+  }, { capture: true });
 }

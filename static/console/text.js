@@ -1,5 +1,6 @@
 // The dialog for text: typed as keystrokes, or exchanged with the machine's clipboard.
 
+import { copied } from "./clipboard.js";
 import { t } from "../words.js";
 import { LAYOUTS, type } from "./typing.js";
 
@@ -49,7 +50,7 @@ export function textDialog(page) {
     status.textContent = rfb ? t("Sent to the machine’s clipboard (it needs a guest agent to take it).") : t("The console is not connected.");
   });
   byId("copy-copied").addEventListener("click", async () => {
-    await navigator.clipboard.writeText(byId("copied-value").value).catch(() => byId("copied-value").select());
+    if (!await copied(byId("copied-value").value)) byId("copied-value").select();
   });
   dialog.addEventListener("close", () => {
     typing?.abort();

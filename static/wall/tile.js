@@ -5,6 +5,7 @@ import RFB from "../vendor/novnc/core/rfb.js";
 import { Backoff } from "../console/backoff.js";
 import { Channel } from "../console/channel.js";
 import { reason } from "../console/reason.js";
+import { stayed } from "../leaving.js";
 import { t } from "../words.js";
 
 const PAUSE = 1000; // milliseconds from one change of the picture to the next: sixteen films would be too much for anybody
@@ -123,6 +124,8 @@ export class Tile {
   // The connection is over: say why, and when it makes sense to try again do so.
   async #ended(mine, event) {
     this.#gone();
+    await stayed();
+    if (this.#attempt !== mine) return;
     const end = mine.end ?? (mine.opened ? null : await reason(this.element.dataset.status));
     if (this.#attempt !== mine) return;
     this.#attempt = null;

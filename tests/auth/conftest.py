@@ -1,4 +1,4 @@
-"""A migrated database and a service to sign in to; bcrypt at its cheapest."""
+"""A migrated database, a service to sign in to, bcrypt at its cheapest; an issuer."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tornado.ioloop import IOLoop
 
 from cyberlab.auth.local import LocalBackend
 from cyberlab.auth.login import LoginService
@@ -14,6 +15,7 @@ from cyberlab.db.audit import Actor
 from cyberlab.db.engine import Database
 from cyberlab.settings import Settings
 from tests.databases import SqliteTemplate
+from tests.sso.issuer import Issuer
 
 COST = 4
 
@@ -50,3 +52,16 @@ def service(database: Database, auth_pool: BlockingPool) -> LoginService:
 def actor() -> Actor:
     """Somebody to write into the audit rows."""
     return Actor(None, "test")
+
+
+@pytest.fixture
+def issuer(io_loop: IOLoop) -> Iterator[Issuer]:
+    """An issuer that says what the test wants."""
+    made: list[Issuer] = []
+
+    async def make() -> None:
+        made.append(Issuer())
+
+    io_loop.run_sync(make)
+    yield made[0]
+    io_loop.run_sync(made[0].stop)

@@ -21,6 +21,7 @@ LAUGHS = (
     + HEAD
     + BODY.format("<cas:user>&c;</cas:user>")
 )
+GROUPS = "<cas:attributes><cas:groups>x; y</cas:groups><cas:groups>z</cas:groups></cas:attributes>"
 OUTSIDE = '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]>' + HEAD + BODY.format("<cas:user>&a;</cas:user>")
 
 
@@ -57,6 +58,32 @@ async def test_the_whole_way_at_a_real_server(server: str) -> None:
         await backend.finish(CALLBACK, start.state, {"state": start.state["state"]})
     assert without.value.code == "ticket"
     backend.close()
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_server_of_version_two(server: str) -> None:
+    backend = CasBackend("cas", CasOptions(url=server, protocol=2))
+    start = await backend.begin(CALLBACK)
+    end = await Visitor(AsyncHTTPClient(), HOME).sign_in(start.url, {"username": "bert", "password": PASSWORD})
+    identity = await backend.finish(CALLBACK, start.state, _query(end))
+    assert (identity.username, identity.groups) == ("bert", {"lab-users", "course-netsec"})
+    backend.close()
+
+
+def test_groups_in_one_element() -> None:
+    """As LemonLDAP::NG keeps them, and some hand them on."""
+    answer = parse((HEAD + BODY.format("<cas:user>a</cas:user>" + GROUPS)).encode())
+    for separator, groups in (("", {"x; y", "z"}), (";", {"x", "y", "z"})):
+        backend = CasBackend("cas", CasOptions(url="https://cas.uni.example", groups_separator=separator))
+        assert backend.identity(answer).groups == groups
+
+
+@pytest.mark.parametrize(("values", "subject"), [("ab", ""), ("a", "a"), ("aa", "a"), ("", "")])
+def test_a_subject_is_one_value(values: str, subject: str) -> None:
+    given = "".join(f"<cas:id>{value}</cas:id>" for value in values)
+    answer = parse((HEAD + BODY.format(f"<cas:user>x</cas:user><cas:attributes>{given}</cas:attributes>")).encode())
+    options = CasOptions(url="https://cas.uni.example", subject_attribute="id")
+    assert CasBackend("cas", options).identity(answer).subject == subject
 
 
 @pytest.mark.gen_test(timeout=30)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import threading
 import time
 import tomllib
 from collections.abc import Iterator
@@ -15,10 +16,30 @@ import pytest
 from pydantic import ValidationError
 
 from cyberlab.auth import config, ldap
-from cyberlab.auth.base import TOO_MANY_ENTRIES, AccountProblem, BackendUnavailable
-from cyberlab.auth.ldap import LdapBackend, LdapOptions, direct_name
+from cyberlab.auth.base import (
+    EXPIRED,
+    GROUPS_UNKNOWN,
+    LOCKED,
+    MUST_CHANGE_PASSWORD,
+    TOO_MANY_ENTRIES,
+    AccountProblem,
+    BackendUnavailable,
+)
+from cyberlab.auth.ldap import LdapBackend, LdapOptions
+from cyberlab.auth.ldap_values import direct_name
 from cyberlab.blocking import BlockingPool
-from tests.slapd import BASE, PASSWORD, SERVICE_DN, SERVICE_PASSWORD, Slapd, free_port, make_certificate
+from tests.slapd import (
+    BASE,
+    CROWD,
+    MEAGRE_DN,
+    PASSWORD,
+    PLENTY_DN,
+    SERVICE_DN,
+    SERVICE_PASSWORD,
+    Slapd,
+    free_port,
+    make_certificate,
+)
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +133,49 @@ def test_two_entries(slapd: Slapd) -> None:
     assert "ou=guests" in caught.value.detail
 
 
+def test_two_entries_of_which_the_server_shows_one(slapd: Slapd) -> None:
+    with pytest.raises(AccountProblem) as caught:
+        backend(slapd, base=BASE, bind_dn=MEAGRE_DN).authenticate("twin", PASSWORD)
+    assert caught.value.code == TOO_MANY_ENTRIES
+    assert backend(slapd, bind_dn=MEAGRE_DN).authenticate("anna", PASSWORD) is not None
+
+
+def test_more_groups_than_one_answer_holds(slapd: Slapd) -> None:
+    """What is cut off might be the role: nobody is signed in with half of their groups."""
+    crowd = backend(slapd, groups="search", bind_dn=PLENTY_DN).authenticate("crowd", PASSWORD)
+    assert crowd is not None
+    assert len(crowd.groups) == CROWD
+    with pytest.raises(AccountProblem) as caught:
+        backend(slapd, groups="search").authenticate("crowd", PASSWORD)
+    assert caught.value.code == GROUPS_UNKNOWN
+
+
+@pytest.mark.parametrize("changes", [{}, DIRECT])
+@pytest.mark.parametrize(("name", "code"), [("reset", MUST_CHANGE_PASSWORD), ("locked", LOCKED), ("expired", EXPIRED)])
+def test_what_the_password_policy_says(slapd: Slapd, name: str, code: str, changes: dict[str, Any]) -> None:
+    with pytest.raises(AccountProblem) as caught:
+        backend(slapd, **changes).authenticate(name, PASSWORD)
+    assert caught.value.code == code
+
+
+def test_a_wrong_password_is_told_nothing_of_the_policy(slapd: Slapd) -> None:
+    assert [backend(slapd).authenticate(name, "wrong") for name in ("reset", "expired")] == [None, None]
+
+
+def test_a_service_account_whose_password_must_be_changed(slapd: Slapd) -> None:
+    campus = backend(slapd, bind_dn=f"uid=reset,ou=people,{BASE}", bind_password=PASSWORD)
+    with pytest.raises(BackendUnavailable, match=r"the service account is unusable .must-change-password"):
+        campus.authenticate("anna", PASSWORD)
+
+
+@pytest.mark.parametrize("changes", [{}, DIRECT])
+@pytest.mark.parametrize("name", ["JÜRGEN", 'o\'brien, "x"+y', "#7"])
+def test_names_that_mean_something_in_a_dn(slapd: Slapd, name: str, changes: dict[str, Any]) -> None:
+    found = backend(slapd, **changes).authenticate(name, PASSWORD)
+    assert found is not None
+    assert found.username == name.lower()
+
+
 def test_a_service_account_that_is_refused(slapd: Slapd) -> None:
     with pytest.raises(BackendUnavailable, match="the service account was refused"):
         backend(slapd, bind_password="old secret").authenticate("anna", PASSWORD)
@@ -122,6 +186,33 @@ def test_a_certificate_of_another_authority(slapd: Slapd, tmp_path: Path, scheme
     other, _, _ = make_certificate(tmp_path)
     with pytest.raises(BackendUnavailable, match="its certificate is not trusted"):
         backend(slapd, servers=[getattr(slapd, scheme)], ca_file=other).authenticate("anna", PASSWORD)
+
+
+def _refuses_tls(listener: socket.socket, heard: list[bytes]) -> None:
+    """Answer the first request, which is for StartTLS, with protocolError; hear what comes then."""
+    connection, _ = listener.accept()
+    with connection:
+        heard.append(connection.recv(4096))
+        message_id = heard[0][2 : 4 + heard[0][3]]  # an INTEGER: tag, length, contents
+        answer = message_id + bytes.fromhex("78070a010204000400")
+        connection.sendall(bytes([0x30, len(answer)]) + answer)
+        while more := connection.recv(4096):
+            heard.append(more)
+
+
+def test_nothing_is_said_in_the_clear(slapd: Slapd) -> None:
+    """Whoever stands in between and refuses StartTLS hears no name and no password."""
+    heard: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        between = threading.Thread(target=_refuses_tls, args=(listener, heard))
+        between.start()
+        server = f"ldap://127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(BackendUnavailable, match="StartTLS failed"):
+            backend(slapd, servers=[server]).authenticate("anna", PASSWORD)
+        between.join()
+    said = b"".join(heard)
+    assert b"1.3.6.1.4.1.1466.20037" in said
+    assert not any(word.encode() in said for word in (PASSWORD, SERVICE_PASSWORD, "anna", "portal"))
 
 
 @pytest.mark.parametrize("scheme", ["url", "tls_url"])

@@ -9,6 +9,7 @@ import pytest
 
 from cyberlab.auth.base import DISABLED, EXPIRED, LOCKED, MUST_CHANGE_PASSWORD, AccountProblem
 from cyberlab.auth.ldap import LdapBackend, LdapOptions
+from cyberlab.auth.ldap_link import Entry, open_link
 from tests.samba import BASE, PASSWORD, SERVICE, Samba
 
 
@@ -57,6 +58,17 @@ def test_nested_groups(samba: Samba, changes: dict[str, Any]) -> None:
     assert anna.groups == {"lab-staff", "all-staff"}
 
 
+def test_groups_in_parts(samba: Samba) -> None:
+    """As from the 1500th on; what Samba is asked for is what Active Directory would be."""
+    campus = backend(samba)
+    with open_link(campus.options, samba.url) as link:
+        campus.bind_service(link)
+        bert = campus.find(link, "bert")
+        assert bert is not None
+        first: Entry = (bert[0], {"memberof;range=0-0": bert[1]["memberof"][:1]})
+        assert campus.groups(link, first, "bert") == {"lab", "all-staff"}
+
+
 def test_groups_by_search_are_direct_ones(samba: Samba) -> None:
     anna = backend(samba, groups="search", group_filter="(member={dn})").authenticate("anna", PASSWORD)
     assert anna is not None
@@ -65,7 +77,7 @@ def test_groups_by_search_are_direct_ones(samba: Samba) -> None:
 
 def test_a_direct_bind_does_not_vouch_for_another_entry(samba: Samba) -> None:
     # bert's own bind holds, but the filter finds somebody else, whose entry is then bound to as well.
-    campus = backend(samba, user_filter="(&(sAMAccountName=disabled)(!(sAMAccountName={username})))", **DIRECT)
+    campus = backend(samba, user_filter="(&(sAMAccountName=disabled)(!(sAMAccountName={username}-not)))", **DIRECT)
     with pytest.raises(AccountProblem, match="data 533"):
         campus.authenticate("bert", PASSWORD)
 

@@ -12,7 +12,6 @@ import pytest
 from joserfc.jwk import RSAKey
 from pydantic import SecretStr, ValidationError
 from tornado.httpclient import AsyncHTTPClient
-from tornado.ioloop import IOLoop
 
 from cyberlab.auth.base import BackendUnavailable, SignInRefused
 from cyberlab.auth.oidc import OidcBackend, OidcOptions
@@ -30,19 +29,6 @@ def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = tmp_path_factory.mktemp("oidc") / "log"
     with oidc_provider(CALLBACK, f"{HOME}/auth/login", log) as issuer:
         yield issuer
-
-
-@pytest.fixture
-def issuer(io_loop: IOLoop) -> Iterator[Issuer]:
-    """An issuer that says what the test wants."""
-    made: list[Issuer] = []
-
-    async def make() -> None:
-        made.append(Issuer())
-
-    io_loop.run_sync(make)
-    yield made[0]
-    io_loop.run_sync(made[0].stop)
 
 
 @pytest.fixture

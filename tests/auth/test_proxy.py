@@ -44,10 +44,32 @@ def test_two_headers_of_one_name_are_refused() -> None:
     assert refused.value.code == "spoofed"
 
 
-def test_a_proxy_that_names_nobody() -> None:
+@pytest.mark.parametrize("name", [" ", "(null)"])
+def test_a_proxy_that_names_nobody(name: str) -> None:
     with pytest.raises(SignInRefused) as refused:
-        BACKEND.identify("10.0.0.5", _headers(X_Remote_User=" ").get_list)
+        BACKEND.identify("10.0.0.5", _headers(X_Remote_User=name).get_list)
     assert refused.value.code == "no-user"
+
+
+def test_a_variable_that_is_not_set_is_no_value() -> None:
+    """Apache's mod_headers writes "(null)" for it: as a subject, it would make one person of all who have none."""
+    backend = ProxyBackend("shib", OPTIONS.model_copy(update={"subject_header": "X-Id"}))
+    unset = dict.fromkeys(("X_Id", "X_Name", "X_Mail", "X_Groups"), "(null)")
+    identity = backend.identify("10.0.0.5", _headers(X_Remote_User="anna", **unset).get_list)
+    assert (identity.subject, identity.display_name, identity.email) == ("", "", None)
+    assert identity.groups == frozenset()
+
+
+def test_values_as_shibboleth_joins_them() -> None:
+    persistent = "https://idp.uni.example/shibboleth!https://portal.uni.example/sp!opaque+/="
+    backend = ProxyBackend("shib", OPTIONS.model_copy(update={"subject_header": "X-Id"}))
+    headers = _headers(
+        X_Remote_User="anna@uni.example", X_Id=persistent, X_Name="Anna;Änne".encode().decode("latin-1"),
+        X_Mail="a@uni.example;b@uni.example", X_Groups=r"urn:x:a\;b;urn:x:c; ;\;",
+    )  # fmt: skip
+    identity = backend.identify("10.0.0.5", headers.get_list)
+    assert (identity.subject, identity.display_name, identity.email) == (persistent, "Anna", "a@uni.example")
+    assert identity.groups == {"urn:x:a;b", "urn:x:c", ";"}
 
 
 @pytest.mark.parametrize("addresses", [(), ("0.0.0.0/0",), ("::/0",), ("proxy.example",)])

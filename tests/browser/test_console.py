@@ -132,6 +132,40 @@ async def test_a_lost_connection_comes_back(open_page: OpenPage, console: Script
 
 
 @pytest.mark.gen_test(timeout=60)
+async def test_leaving_the_page_is_no_lost_connection(open_page: OpenPage, console: ScriptedConsole, path: str) -> None:
+    """Firefox closes the websocket when a link is followed; the page must neither say so nor open it again."""
+    async with open_page("student") as page:
+        await page.clock.install(time=1_900_000_000)
+        await page.goto(path)
+        await _connected(page)
+        await page.clock.pause_at(1_900_003_600)
+        await page.evaluate("window.dispatchEvent(new Event('beforeunload'))")
+        console.sockets[-1].drop()
+        await expect(page.locator("#last")).to_be_visible()  # the page knows
+        await page.clock.run_for(4_000)
+        await expect(page.locator("body")).to_have_attribute("data-phase", "connected")
+        await page.clock.run_for(1_500)  # the link has led to a file, say
+        await expect(page.locator("body")).to_have_attribute("data-phase", "lost")
+        assert console.opened == 1
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_browser_with_less(open_page: OpenPage, console: ScriptedConsole, path: str) -> None:
+    """Without https there is no clipboard, and no iPhone shows a page in full screen."""
+    console.end = STOPPED
+    async with open_page("student") as page:
+        await page.add_init_script(
+            "Object.defineProperty(navigator, 'clipboard', { value: undefined });"
+            "Object.defineProperty(document, 'fullscreenEnabled', { value: false });"
+        )
+        await page.goto(path)
+        await page.get_by_role("button", name="Copy").click()
+        await expect(page.get_by_role("button", name="Copy")).to_have_text("Copy")
+        assert await page.evaluate("getSelection().toString()") == STOPPED["request_id"]
+        await expect(page.locator("#fullscreen")).to_be_hidden()
+
+
+@pytest.mark.gen_test(timeout=60)
 async def test_an_end_that_passes_is_waited_for(open_page: OpenPage, console: ScriptedConsole, path: str) -> None:
     async with open_page("student") as page:
         await page.goto(path)

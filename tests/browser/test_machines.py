@@ -42,6 +42,21 @@ async def _fits(page: Page) -> None:
 
 
 @pytest.mark.gen_test(timeout=60)
+async def test_states_are_asked_for_when_back_brings_the_page_again(open_page: OpenPage) -> None:
+    """Nor does a page complain when it is left: Firefox and Safari break its requests off as a link is followed."""
+    async with open_page("student") as page:
+        message = page.locator("[data-states-message]")
+        await expect(page.get_by_role("listitem").filter(has_text="kali")).to_contain_text("running")
+        await page.route("**/student/states", lambda route: route.abort())
+        await page.evaluate("window.dispatchEvent(new Event('beforeunload'))")
+        async with page.expect_event("requestfailed"):
+            await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        await expect(message).to_be_hidden()
+        await page.evaluate("window.dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+        await expect(message).to_contain_text("does not answer")
+
+
+@pytest.mark.gen_test(timeout=60)
 async def test_a_student_resets_a_machine(open_page: OpenPage, world: World) -> None:
     async with open_page("student") as page:
         card = page.get_by_role("listitem").filter(has_text="kali")

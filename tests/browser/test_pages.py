@@ -96,7 +96,7 @@ async def test_a_machine_that_was_found_is_assigned(open_page: OpenPage, world: 
         await page.goto("/admin/assignments/new?vm=pve/300")
         await expect(page.get_by_label("Machine")).to_have_value("pve/300")
         await page.get_by_label("User").press_sequentially("oth")
-        await expect(page.locator("#user-list option")).to_have_count(1)
+        await expect(page.locator("#user-list option")).to_have_text(["A. Other · other"])  # Firefox shows no more
         await page.get_by_label("User").fill("other")
         await page.get_by_label("Until").fill("2030-12-18T10:30")
         await page.get_by_label("switch it on and off").check()

@@ -18,6 +18,7 @@ from cyberlab.auth.oidc import OidcBackend, OidcOptions
 from cyberlab.auth.proxy import ProxyBackend, ProxyOptions
 from cyberlab.cli_check_directory import check_directory
 from cyberlab.cli_check_sso import check_cas, check_issuer, check_proxy
+from cyberlab.db.models import Role
 from tests.cli.conftest import Shell
 from tests.slapd import BASE, SERVICE_DN, SERVICE_PASSWORD, Slapd, free_port
 from tests.sso import servers
@@ -49,7 +50,41 @@ def steps(slapd: Slapd, username: str, **changes: Any) -> list[tuple[str, bool]]
 
 
 def test_every_step(slapd: Slapd) -> None:
-    assert steps(slapd, "anna") == [("TLS", True), ("bind", True), ("search", True), ("groups", True)]
+    assert steps(slapd, "anna") == [
+        ("TLS", True), ("bind", True), ("search", True), ("groups", True), ("mapping", True),
+    ]  # fmt: skip
+
+
+def test_what_becomes_of_somebody_here(slapd: Slapd) -> None:
+    mapping = GroupMapping(roles={"lab-staff": Role.TEACHER}, classes={"posix-*": "Group *"})
+    found = list(check_directory(directory(slapd), "anna", mapping))[-1]
+    assert found.said == "anna signs in as teacher by the groups; classes: Group lab"
+    found = list(check_directory(directory(slapd), "bert"))[-1]
+    assert found.said == "bert signs in with the role that admins give, else student"
+
+
+def test_an_account_that_cannot_sign_in_is_warned_of(slapd: Slapd) -> None:
+    said = {
+        name: [warning for found in check_directory(directory(slapd), name) for warning in found.warnings]
+        for name in ("anna", "reset", "locked")
+    }
+    assert said == {
+        "anna": [],
+        "reset": ["its entry says must-change-password (pwdReset: TRUE)"],
+        "locked": ["its entry says locked (pwdAccountLockedTime: 000001010000Z)"],
+    }
+
+
+def test_words_for_a_search_that_comes_to_nothing(slapd: Slapd) -> None:
+    for base, words in (
+        (f"ou=nothing,{BASE}", f"there is no ou=nothing,{BASE}, or it may not be seen"),
+        (f"cn=away,ou=people,{BASE}", "is on another server (ldap://127.0.0.1:1/ou=away"),
+    ):
+        found = list(check_directory(directory(slapd, base=base), "anna"))[-1]
+        assert (found.step, found.held) == ("search", False)
+        assert words in found.said
+    found = list(check_directory(directory(slapd), "crowd"))[-1]
+    assert "gives 500 of the groups, and no more" in found.said
 
 
 def test_without_a_name_anybody_will_do(slapd: Slapd) -> None:
@@ -85,7 +120,7 @@ def test_who_may_not_sign_in_is_warned_of(slapd: Slapd) -> None:
     found = list(check_directory(directory(slapd), "anna", mapping))[-1]
     assert found.held
     assert found.said == "lab-staff, posix-lab"
-    assert found.warnings == ("anna is in none of required_groups and may not sign in",)
+    assert found.warnings == ("anna is in none of required_groups (others) and may not sign in",)
 
 
 async def _found(findings: AsyncIterator[Finding]) -> list[Finding]:
@@ -112,10 +147,20 @@ async def test_a_real_issuer(tmp_path: Path) -> None:
 @pytest.mark.gen_test(timeout=30)
 async def test_an_issuer_that_is_not_what_it_should_be() -> None:
     issuer = Issuer()
+    issuer.userinfo = {"keys": [{"kty": "new"}]}
     for changes, step, words in (
         ({"issuer": "https://evil.example"}, "discovery", "calls itself 'https://evil.example'"),
         ({"jwks_uri": f"{issuer.url}/nothing"}, "keys", "no JSON object, status 400"),
-        ({"claims_supported": ["sub", "name"], "scopes_supported": ["openid"]}, "", "preferred_username"),
+        ({"jwks_uri": f"{issuer.url}/userinfo"}, "keys", "none of its keys can be read"),
+        (
+            {
+                "claims_supported": ["sub", "name"],
+                "scopes_supported": ["openid"],
+                "id_token_signing_alg_values_supported": ["HS256"],
+            },
+            "",
+            "preferred_username",
+        ),
     ):
         before = issuer.metadata
         issuer.metadata = before | changes
@@ -128,10 +173,12 @@ async def test_an_issuer_that_is_not_what_it_should_be() -> None:
             assert words in found[-1].said
         else:
             assert found[0].warnings == (
-                "claims that it does not list: email, groups, preferred_username",
-                "scopes that it does not list: email, profile",
+                "claims that it does not list, and may have all the same: email, groups, preferred_username",
+                "scopes that it does not list, and may have all the same: email, profile",
+                "it signs ID tokens by HS256 alone; RS256 is wanted, for one",
             )
             assert all(item.held for item in found)
+            assert found[-1].said == f"{CLIENT_ID} is known there; it must send people back to {CALLBACK}"
     await issuer.stop()
 
 
@@ -146,6 +193,7 @@ async def test_a_real_cas_server(tmp_path: Path) -> None:
         (only,) = await _found(check_cas(backend, CALLBACK))
         backend.close()
         assert not only.held
+        assert only.said.endswith("status 404 at p3/serviceValidate; protocol = 2 if it has no p3")
 
 
 @pytest.mark.gen_test

@@ -18,7 +18,7 @@ import pytest
 from cyberlab import cli_check
 from cyberlab.cli_check import Verdict
 from cyberlab.cli_check_report import FAILED, HELD, Kept, Outcome, Report
-from cyberlab.cli_check_watch import watch
+from cyberlab.cli_check_watch import pause, watch
 from cyberlab.problems import VM_STOPPED, Problem
 from cyberlab.settings import load_for_check
 from cyberlab.simulator.certificates import Certificates
@@ -197,6 +197,29 @@ def test_ctrl_c_ends_it_in_order(unmigrated: Shell, clusters: Path) -> None:
             killer.join()
     assert {row["state"] for row in rows} == {"held"}
     assert (process.returncode, rest, errors) == (0, "", "")
+
+
+def test_ctrl_c_that_another_thread_takes_ends_the_pause() -> None:
+    """As one does that comes between Python's last look for signals and the system call that sleeps."""
+    ended = threading.Event()
+    in_time: list[bool] = []
+
+    def press() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        in_time.append(ended.wait(20))
+
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    other = threading.Thread(target=press)
+    try:
+        with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - it may come as soon as this thread is deaf
+            other.start()
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            pause(60)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        ended.set()
+        other.join()
+    assert in_time == [True]
 
 
 def test_a_pause_must_be_sensible(unmigrated: Shell) -> None:

@@ -88,5 +88,6 @@ def test_a_token_that_may_not_switch(unmigrated: Shell, node: SimulatedCluster) 
     assert steps["rights"]["warnings"] == [
         f"{USER}!lab lacks VM.PowerMgmt: the portal cannot switch machines",
         f"{USER}!lab lacks VM.Snapshot.Rollback: the portal cannot take them back to a snapshot",
+        f"{USER}!lab lacks Pool.Audit: the portal cannot show the pools that they are in",
     ]
     assert steps["ticket"]["found"]["clock_skew"] == 0

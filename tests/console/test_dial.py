@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from cyberlab import problems
-from cyberlab.console.upstream import Target, dial
+from cyberlab.console.upstream import Target, connect, dial
 from cyberlab.problems import Problem
 from tests.console.certificates import pinning
 from tests.console.ends import ProxmoxEnd, Script, listening
@@ -86,6 +87,21 @@ async def test_the_request_is_what_proxmox_understands() -> None:
 
 
 @pytest.mark.gen_test(timeout=5)
+async def test_an_ipv6_address_in_the_request() -> None:
+    """RFC 3986, 3.2.2: without the brackets, a proxy in between would take its end for the port."""
+
+    async def script(end: ProxmoxEnd) -> None:
+        await end.upgrade()
+        await end.reader.read()
+
+    async with listening(script) as server:
+        link = await connect(server.target())
+        await link.upgrade(replace(server.target(), host="fd00::5"))
+        assert f"Host: [fd00::5]:{server.port}" in server.ends[0].head.decode().split("\r\n")
+        link.abort()
+
+
+@pytest.mark.gen_test(timeout=5)
 async def test_an_answer_byte_by_byte_with_the_first_frame_right_behind() -> None:
     async def script(end: ProxmoxEnd) -> None:
         whole = bytearray()
@@ -135,6 +151,21 @@ async def test_a_connection_that_ends_without_an_answer(reset: bool) -> None:
 
     async with listening(script) as server:
         assert (await refusal(server.target())).code == problems.UPSTREAM_CLOSED
+
+
+@pytest.mark.parametrize("first", [0, 1], ids=["at once", "after our first byte"])
+@pytest.mark.gen_test(timeout=5)
+async def test_an_address_that_pveproxy_keeps_out(first: int) -> None:
+    """ALLOW_FROM and DENY_FROM in /etc/default/pveproxy: it accepts and closes (AnyEvent.pm, accept_connections)."""
+
+    async def deny(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(first)
+        writer.close()
+
+    async with await asyncio.start_server(deny, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        problem = await refusal(Target("127.0.0.1", port, "/ws", (), "", pinning()))
+    assert problem.code == problems.API_UNREACHABLE
 
 
 @pytest.mark.gen_test(timeout=5)

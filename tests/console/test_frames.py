@@ -83,11 +83,11 @@ def test_a_mask_turns_with_its_place_in_the_frame(payload: bytes, key: bytes, pl
 
 
 def test_every_frame_to_proxmox_is_masked_with_a_fresh_key_and_within_its_limit() -> None:
-    payload = bytes(range(256)) * 1025  # two frames of 128 KiB and a rest
+    payload = bytes(range(256)) * 257  # two frames of 32 KiB and a rest
     sent = frames.client_frames(payload)
     events, error = run(sent, max_frame=frames.MAX_TO_PROXMOX)
     assert not error
-    assert [len(event.payload) for event in events] == [131_072, 131_072, 256]
+    assert [len(event.payload) for event in events] == [32_768, 32_768, 256]
     assert all(isinstance(event, Data) and event.opcode == BINARY and event.last for event in events)
     assert b"".join(event.payload for event in events) == payload
     assert len({frames.client_frame(BINARY, b"")[2:] for _ in range(20)}) > 15, "a key was used again"

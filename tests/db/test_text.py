@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cyberlab.db.text import clean, fold, normalise_username, search_words
+from cyberlab.db.text import clean, fold, is_lookalike, normalise_username, search_words
 
 
 @pytest.mark.parametrize(
@@ -54,3 +56,15 @@ def test_search_words_are_few_and_short() -> None:
 def test_clean_keeps_a_line_one_line() -> None:
     assert clean("a\x00b\nc\x1b[31md\udcff") == "a b c [31md"
     assert clean("abcdef", 3) == "abc"
+
+
+@pytest.mark.parametrize(
+    "name", ["anna", " Anna ", "JÜRGEN", unicodedata.normalize("NFD", "Jürgen"), "Strauß", "a@b.c"]
+)
+def test_spellings_of_a_name(name: str) -> None:
+    assert not is_lookalike(name)
+
+
+@pytest.mark.parametrize("name", ["ａnna", "ⓐnna", "anna²", "ªnna"])
+def test_lookalikes_of_a_name(name: str) -> None:
+    assert is_lookalike(name)

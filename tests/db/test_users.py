@@ -260,6 +260,16 @@ def test_a_first_sign_in_claims_the_name_and_only_the_first(database: Database, 
     assert database.call(users.claim, backend="elsewhere", subject="uuid-1", username="anna") is None
 
 
+def test_a_lookalike_claims_nothing(database: Database, actor: Actor) -> None:
+    """Some backends let people call themselves what they like."""
+    admin = _create(database, actor, "admin", backend="uni")
+    for name in ("ａdmin", "admⁱn", "ⓐdmin"):
+        assert database.call(users.claim, backend="uni", subject="theirs", username=name) is None
+    claimed = database.call(users.claim, backend="uni", subject="own", username="ADMIN")
+    assert claimed is not None
+    assert claimed.id == admin.id
+
+
 def test_a_renewed_hash_does_not_overwrite_a_new_password(database: Database, actor: Actor) -> None:
     anna = _create(database, actor, "anna", password_hash="old")
     database.call(users.set_password, actor, anna.id, "new")

@@ -26,6 +26,7 @@ class Elsewhere:
     def __init__(self, name: str, label: str) -> None:
         self.name, self.label = name, label
         self.fails: Exception | None = None
+        self.groups = frozenset({"lab"})
         self.may_answer = asyncio.Event()
         self.may_answer.set()
         self.callbacks: list[str] = []
@@ -42,7 +43,7 @@ class Elsewhere:
             raise self.fails
         if arguments.get("state") != state["state"]:
             raise SignInRefused("state", "another one")
-        return Identity(self.name, "id-of-anna", "anna", "Anna A.", None, frozenset({"lab"}))
+        return Identity(self.name, "id-of-anna", "anna", "Anna A.", None, self.groups)
 
     async def logout_url(self, return_url: str) -> str | None:
         return f"https://login.uni.example/logout?to={return_url}"
@@ -158,6 +159,8 @@ async def test_a_forged_callback(jar: Jar, world: World, query: str) -> None:
     [
         (SignInRefused("denied", "access_denied"), 401, "cancelled", "login.failure"),
         (SignInRefused("id-token", "BadSignature"), 401, "does not prove who you are", "login.failure"),
+        (SignInRefused("client", "invalid_client"), 503, "does not take this portal as it is set up", "login.failure"),
+        (SignInRefused("groups", "_claim_names"), 403, "does not name them all", "login.failure"),
         (BackendUnavailable("no route"), 503, "not reachable just now", "login.unavailable"),
     ],
 )
@@ -214,6 +217,17 @@ async def test_a_header_from_elsewhere_is_not(jar: Jar, world: World) -> None:
     for path in ("/student", "/auth/login", "/auth/sso/uni/start", "/auth/sso/shib/callback"):
         await _with_headers(jar, path, "admin", "lab")
     assert not jar.signed_in
+
+
+@pytest.mark.gen_test
+async def test_who_is_refused_can_leave_the_other_page(jar: Jar, uni: Elsewhere) -> None:
+    """Else its session would bring the same person again at every further try, on a lab's PC too."""
+    uni.groups = frozenset({"others"})
+    await jar.ask("/auth/sso/uni/start")
+    response = await jar.ask(CALLBACK)
+    assert response.code == 403
+    assert "may not use this portal" in text(response)
+    assert 'at Sign in with Uni. <a href="/auth/sso/uni/logout">Sign out there</a>' in text(response)
 
 
 @pytest.mark.gen_test

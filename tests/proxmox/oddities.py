@@ -53,6 +53,14 @@ sub assemble_ticket { $ready or die; return "PVE:$_[0]" }
 sub assemble_vnc_ticket { $ready or die; return join(':', 'PVEVNC', @_) }
 1;
 """
+# What perl says to stderr at each start where the locale that is set was never generated.
+LOCALE = """perl: warning: Setting locale failed.
+perl: warning: Please check that your locale settings:
+\tLANGUAGE = (unset),
+\tLC_CTYPE = "UTF-8"
+    are supported and installed on your system.
+perl: warning: Falling back to the standard locale ("C").
+"""
 MODULES = ("API2", "CLIHandler", "RPCEnvironment", "CLIFormatter", "SSHInfo")
 
 
@@ -68,11 +76,12 @@ def write_modules(folder: Path) -> Path:
 
 
 def write_programs(folder: Path) -> Path:
-    """``pvesh`` and ``perl`` with those modules in ``folder``/bin, which is returned."""
+    """``pvesh`` and ``perl`` with those modules in ``folder``/bin, which is returned; perl complains of the locale."""
     modules = write_modules(folder)
     programs = folder / "bin"
     programs.mkdir(exist_ok=True)
     main = "use PVE::CLI::pvesh;\nPVE::CLI::pvesh->run_cli_handler();\n"
     write_script(programs / "pvesh", f"#!/usr/bin/perl -I{modules}\n{main}")
-    write_script(programs / "perl", f'#!/bin/sh\nPERL5LIB={modules} exec /usr/bin/perl "$@"\n')
+    complaint = f"cat >&2 <<'END'\n{LOCALE}END\n"
+    write_script(programs / "perl", f'#!/bin/sh\n{complaint}PERL5LIB={modules} exec /usr/bin/perl "$@"\n')
     return programs

@@ -18,6 +18,7 @@ from cyberlab.proxmox import cookies
 from cyberlab.proxmox.cookies import settings_problems
 from cyberlab.proxmox.passes import Pass
 from cyberlab.proxmox.tls import Trust, trust_of
+from cyberlab.proxmox.trouble import Unreachable
 from cyberlab.proxmox.web import Web
 from cyberlab.settings import ClusterSettings
 from tests.proxmox.authority import Authority, Certificate
@@ -166,6 +167,23 @@ async def test_no_tls_there() -> None:
         api = Api()
         api.port = server.sockets[0].getsockname()[1]
         assert (await refusal(by_password(api))).code == problems.TLS_MISMATCH
+
+
+@pytest.mark.parametrize("first", [0, 1], ids=["at once", "after our first byte"])
+@pytest.mark.gen_test
+async def test_an_address_that_pveproxy_keeps_out(first: int) -> None:
+    """It accepts and closes (AnyEvent.pm, accept_connections)."""
+
+    async def deny(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(first)
+        writer.close()
+
+    async with await asyncio.start_server(deny, "127.0.0.1", 0) as server:
+        api = Api()
+        api.port = server.sockets[0].getsockname()[1]
+        problem = await refusal(by_password(api))
+    assert problem.code == problems.API_UNREACHABLE
+    assert isinstance(problem, Unreachable), "so that another node is asked"
 
 
 @pytest.mark.gen_test

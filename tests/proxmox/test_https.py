@@ -11,6 +11,8 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from cyberlab import problems
+from cyberlab.problems import Problem
+from cyberlab.proxmox.answers import VmStatus
 from cyberlab.proxmox.cluster import Cluster, TaskStatus
 from cyberlab.simulator.node import SimulatedCluster
 from cyberlab.simulator.state import User
@@ -101,6 +103,18 @@ async def test_power_and_snapshots(cluster: Cluster, node: SimulatedCluster) -> 
 
 
 @pytest.mark.gen_test(timeout=30)
+async def test_somebody_was_quicker(make_cluster: MakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container that has been started since it was looked at is refused at once, and yet as asked."""
+    cluster = make_cluster()
+
+    async def before(*_: object) -> VmStatus:
+        return VmStatus("stopped")
+
+    monkeypatch.setattr(cluster, "status", before)
+    assert await cluster.begin("pve1", "lxc", 300, "start") is None
+
+
+@pytest.mark.gen_test(timeout=30)
 async def test_what_nobody_may(make_cluster: MakeCluster, node: SimulatedCluster) -> None:
     node.state.users["portal@pve"].permissions = {"/vms/100": RIGHTS}
     cluster = make_cluster(tls_ca_file=node.folder / "pve-root-ca.pem", **WAYS["token"])
@@ -154,6 +168,13 @@ async def test_a_500_that_means_nothing(make_cluster: MakeCluster, node: Simulat
         assert (await cluster.console_ticket("pve1", "qemu", 100)).port
     node.options.vncproxy_stumbles = 1
     assert await code_of(cluster.console_ticket("pve1", "qemu", 100)) == problems.PVESH_FAILED
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_parameter_that_does_not_fit_is_named(make_cluster: MakeCluster) -> None:
+    """Not in the status line, but in the body (PVE/APIServer/Formatter/Standard.pm)."""
+    with pytest.raises(Problem, match=r"400 Parameter verification failed\. frob: property is not defined"):
+        await make_cluster().api.call("create", "/nodes/pve1/qemu/100/status/start", {"frob": "1"})
 
 
 @pytest.mark.gen_test(timeout=30)

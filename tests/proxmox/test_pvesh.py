@@ -14,16 +14,10 @@ from cyberlab.proxmox.answers import TaskStatus, Upid, console_ticket, vm_path
 from cyberlab.proxmox.command import CommandResult
 from cyberlab.proxmox.pvesh import answer, arguments, command_line, failure
 from cyberlab.proxmox.trouble import meaning
+from tests.proxmox.oddities import LOCALE
 from tests.proxmox.replay import RECORDED
 
 TRANSCRIPTS: list[dict[str, Any]] = json.loads(RECORDED.read_text())
-LOCALE = """perl: warning: Setting locale failed.
-perl: warning: Please check that your locale settings:
-\tLANGUAGE = (unset),
-\tLC_CTYPE = "UTF-8"
-    are supported and installed on your system.
-perl: warning: Falling back to the standard locale ("C").
-"""
 FAILED_START = "UPID:pve1:00000984:00052FF2:6B02E098:qmstart:104:root@pam:"
 
 
@@ -118,6 +112,10 @@ def test_what_pvesh_means(stderr: str, exit_status: int, code: str) -> None:
         (LOCALE + "VM is locked (backup)\nmore\n", "VM is locked (backup)"),
         ("WARN: use of 'x' is deprecated\nVM 101 not running\n", "VM 101 not running"),
         ("WARN: nothing else\n", "WARN: nothing else"),
+        (
+            "400 Parameter verification failed.\nstart: property is not defined in schema\npvesh create <api_path>\n",
+            "400 Parameter verification failed. start: property is not defined in schema",
+        ),
         (LOCALE, "perl: warning: Setting locale failed."),
         ("", ""),
     ],

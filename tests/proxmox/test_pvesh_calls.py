@@ -35,6 +35,10 @@ def argvs(sshd: Sshd) -> list[list[str]]:
     return [json.loads(line) for line in (sshd.folder / "pvesh.log").read_text().splitlines()]
 
 
+# Of QEMU's run states (qapi/run-state.json), those of a process that is there and executes nothing.
+NOT_GOING_ON = ("paused", "suspended", "prelaunch", "io-error", "internal-error", "guest-panicked", "shutdown")
+
+
 @pytest.mark.gen_test(timeout=30)
 async def test_hostile_values_arrive_and_run_nothing(pvesh: Pvesh, sshd: Sshd) -> None:
     parameters = {f"p{number}": value for number, value in enumerate(HOSTILE)}
@@ -57,11 +61,16 @@ async def test_resources(pvesh: Pvesh) -> None:
 
 @pytest.mark.gen_test(timeout=30)
 async def test_a_sparse_inventory(pvesh: Pvesh, sshd: Sshd) -> None:
-    """A node that is offline leaves no name; what is no guest, or of no known kind, is left out."""
+    """A node that is offline leaves no name; what is no guest, or of no known kind, is left out.
+
+    A machine's status is QEMU's own word where pvestatd has one; tags are as somebody typed them.
+    """
     rows = [
         {"id": "qemu/200", "node": "pve3", "status": "unknown", "type": "qemu", "vmid": 200},
         {"vmid": "201", "type": "lxc", "node": "pve1", "status": "stopped", "template": 1, "name": None, "tags": ""},
         {"vmid": 202, "type": "qemu"},
+        *({"vmid": 300 + number, "type": "qemu", "status": status} for number, status in enumerate(NOT_GOING_ON)),
+        {"vmid": 400, "type": "qemu", "node": "pve1", "status": "running", "tags": "a;b,c d"},
         {"type": "node", "node": "pve1"}, {"type": "qemu"}, {"type": "future", "vmid": 5}, "text", None,
     ]  # fmt: skip
     call = ["get", "/cluster/resources", "--type", "vm", "--output-format", "json"]
@@ -71,6 +80,8 @@ async def test_a_sparse_inventory(pvesh: Pvesh, sshd: Sshd) -> None:
         Resource(200, "qemu", "pve3", "unknown"),
         Resource(201, "lxc", "pve1", "stopped", template=True),
         Resource(202, "qemu", "", "unknown"),
+        *(Resource(300 + number, "qemu", "", "paused") for number in range(len(NOT_GOING_ON))),
+        Resource(400, "qemu", "pve1", "running", tags=("a", "b", "c", "d")),
     ]
 
 

@@ -23,6 +23,7 @@ from cyberlab.handlers.vm_source import VmSource
 from cyberlab.problems import Problem
 from cyberlab.proxmox.cluster import Cluster, TaskStatus
 from cyberlab.simulator.node import SimulatedCluster
+from cyberlab.simulator.state import Snapshot
 from tests.proxmox.authority import Authority
 from tests.proxmox.simulated import Moves, code_of, look, settings_of, source
 from tests.sshd import Sshd
@@ -183,6 +184,28 @@ async def test_what_is_wrong_with_a_task(cluster: Cluster, node: SimulatedCluste
     assert await code_of(cluster.begin("pve1", "qemu", 999, "start")) == problems.VM_GONE
     assert await code_of(cluster.rollback("pve1", "qemu", 999, "lesson1", False)) == problems.VM_GONE
     assert await code_of(cluster.begin("pve1", "lxc", 300, "reset")) == problems.NO_RESET_BUTTON
+    server = node.state.vms[103]
+    server.newest_only, server.snapshots["later"] = True, Snapshot("later", 1_800_000_000)
+    back = await cluster.rollback("pve1", "qemu", 103, "lesson1", False)
+    assert await code_of(cluster.finish(back, 20.0)) == problems.SNAPSHOT_NOT_NEWEST
+    node.state.vms[105].paused = True
+    for action in ("shutdown", "reboot"):
+        assert await code_of(cluster.begin("pve1", "qemu", 105, action)) == problems.SHUTDOWN_IGNORED
+
+
+@ONE
+@pytest.mark.gen_test(timeout=30)
+async def test_a_container_is_looked_at_before_there_is_a_task(cluster: Cluster, node: SimulatedCluster) -> None:
+    """What the node refuses at once leaves no task to be found (PVE/API2/LXC/Status.pm)."""
+    container = node.state.vms[300]
+    assert await cluster.begin("pve1", "lxc", 300, "start") is None, "it runs already"
+    await cluster.shutdown("pve1", "lxc", 300)
+    assert not container.running
+    await cluster.stop("pve1", "lxc", 300)
+    for action in ("shutdown", "reboot"):
+        assert await code_of(cluster.begin("pve1", "lxc", 300, action)) == problems.VM_STOPPED
+    await cluster.start("pve1", "lxc", 300)
+    assert container.running
 
 
 @pytest.mark.gen_test(timeout=30)

@@ -166,6 +166,17 @@ async def test_what_has_left_the_list_is_asked_for_itself() -> None:
     assert node.asked == [upid(7).text]
 
 
+@pytest.mark.parametrize("noted", ["unexpected status", "unable to read tail (got 0 bytes)"])
+@pytest.mark.gen_test
+async def test_an_end_that_was_noted_too_early_is_looked_at_itself(noted: str) -> None:
+    """Somebody else's task began between the end of this one's worker and the last line of its log."""
+    node = Node()
+    node.listed = [task(1, status=TaskStatus(False, noted)), task(2, status=TaskStatus(False, "VM is locked (backup)"))]
+    assert (await Tasks(node).wait(upid(1), 5.0, None)).ok
+    assert not (await Tasks(node).wait(upid(2), 5.0, None)).ok
+    assert node.asked == [upid(1).text]
+
+
 @pytest.mark.gen_test
 async def test_closed() -> None:
     tasks = Tasks(Node())

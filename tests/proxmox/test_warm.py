@@ -21,7 +21,7 @@ from cyberlab.simulator.node import SimulatedCluster
 from cyberlab.simulator.options import Options
 from tests.leaks import runs
 from tests.proxmox.conftest import MakePool
-from tests.proxmox.oddities import write_programs
+from tests.proxmox.oddities import LOCALE, write_programs
 from tests.simulator.transcripts import observed, replay
 from tests.sshd import Sshd, write_script
 
@@ -226,7 +226,7 @@ async def test_nonsense_on_its_stdout(odd: Sshd, make_warm: MakeWarm, tmp_path: 
 @pytest.mark.parametrize(
     "perl",
     [
-        'echo "Can\'t locate PVE/API2.pm in @INC" >&2; exit 2',
+        f"cat >&2 <<'END'\n{LOCALE}Can't locate PVE/API2.pm in @INC\nEND\nexit 2",
         "exit 0",
         "kill -9 $$",
         None,
@@ -234,15 +234,14 @@ async def test_nonsense_on_its_stdout(odd: Sshd, make_warm: MakeWarm, tmp_path: 
 )
 @pytest.mark.gen_test(timeout=30)
 async def test_a_node_that_cannot(odd: Sshd, make_warm: MakeWarm, tmp_path: Path, perl: str | None) -> None:
-    program = tmp_path / "bin" / "perl"
-    if perl is None:
-        write_script(program, "#!/no/such/interpreter\n")
-    else:
-        write_script(program, f"#!/bin/sh\n{perl}\n")
+    program = "#!/no/such/interpreter\n" if perl is None else f"#!/bin/sh\n{perl}\n"
+    write_script(tmp_path / "bin" / "perl", program)
     pvesh = make_warm(odd.cluster_settings())
     for _ in range(3):
         assert (await _get(pvesh, "get", "/args")).stdout == "get\n/args\n"
     assert pvesh._pause >= warm._LONG, "tried once, and not again so soon"
+    if perl is not None and LOCALE in perl:
+        assert pvesh.cold == "Can't locate PVE/API2.pm in @INC"
     assert len(odd.commands()) == 0
 
 

@@ -97,6 +97,8 @@ class Connection:
         return int(status), reason, dict(line.split(": ", 1) for line in rest)
 
     async def body(self, headers: dict[str, str]) -> bytes:
+        if "Content-Length" not in headers:
+            return await self.reader.read()
         return await self.reader.readexactly(int(headers["Content-Length"]))
 
     async def frame(self) -> tuple[int, bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from dataclasses import replace
 from urllib.parse import quote, urlencode
@@ -301,11 +302,26 @@ async def test_what_breaks_the_limits_gets_no_answer(cluster: SimulatedCluster, 
 
 @pytest.mark.gen_test
 async def test_a_connection_serves_several_requests(cluster: SimulatedCluster) -> None:
+    """Until one of them fails (AnyEvent.pm, response)."""
     connection = await Connection.open(cluster)
-    for path, status in (("/api2/json/version", 200), ("/api2/json/nope", 501), ("/api2/json/version", 200)):
+    for path, status in (("/api2/json/version", 200), ("/api2/json/version", 200), ("/api2/json/nope", 501)):
         got, _, headers = await connection.get(path, Cookie=cookie(cluster))
         await connection.body(headers)
-        assert got == status
+        assert (got, headers["Connection"]) == (status, "Keep-Alive" if status == 200 else "close")
+    assert await connection.reader.read() == b""
+    await connection.close()
+
+
+@pytest.mark.gen_test
+async def test_a_long_answer_is_packed_for_who_can_unpack_it(cluster: SimulatedCluster) -> None:
+    connection, answers = await Connection.open(cluster), []
+    for more in ({}, {"Accept_Encoding": "gzip"}):
+        _, _, headers = await connection.get("/api2/json/cluster/resources?type=vm", Cookie=cookie(cluster), **more)
+        answers.append((headers.get("Content-Encoding"), await connection.body(headers)))
+    (plain, text), (packing, packed) = answers
+    assert (plain, packing) == (None, "gzip")
+    assert json.loads(gzip.decompress(packed))["data"][0].keys() == json.loads(text)["data"][0].keys()
+    assert len(packed) < len(text)
     await connection.close()
 
 

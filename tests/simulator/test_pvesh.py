@@ -167,6 +167,45 @@ async def test_power_reaches_the_guest(cluster: SimulatedCluster) -> None:
     assert await status() == ("stopped", False)
 
 
+@pytest.mark.parametrize(
+    ("vmid", "running", "action", "said"),
+    [
+        (300, True, "start", "CT 300 already running"),
+        (300, False, "stop", "CT 300 not running"),
+        (300, False, "shutdown", "CT 300 not running"),
+        (300, False, "reboot", "VM 300 not running"),
+        (101, False, "reboot", "VM 101 not running"),
+    ],
+)
+@pytest.mark.gen_test
+async def test_refused_before_there_is_a_task(
+    cluster: SimulatedCluster, vmid: int, running: bool, action: str, said: str
+) -> None:
+    """PVE/API2/LXC/Status.pm looks before it forks; of a QEMU machine most of it is the task's affair."""
+    vm = cluster.state.vms[vmid]
+    vm.running = running
+    got = await cluster.pvesh.run(["create", f"/nodes/pve1/{vm.kind}/{vmid}/status/{action}", "--output-format=json"])
+    assert (got.exit != 0, got.stdout, got.stderr) == (True, "", f"{said}\n")
+    assert await _json(cluster, "get", "/nodes/pve1/tasks", "--source", "all") == []
+
+
+@pytest.mark.gen_test
+async def test_a_paused_machine(cluster: SimulatedCluster) -> None:
+    cluster.state.vms[105].paused = True
+    rows = {row["vmid"]: row for row in await _json(cluster, "get", "/cluster/resources", "--type", "vm")}
+    assert rows[105]["status"] == "paused", "pvestatd tells QEMU's own state"
+    for action in ("shutdown", "reboot"):
+        got = await cluster.pvesh.run(["create", f"/nodes/pve1/qemu/105/status/{action}", "--output-format=json"])
+        assert (got.exit != 0, got.stdout, got.stderr) == (True, "", "VM is paused - cannot shutdown\n")
+    assert await _json(cluster, "get", "/nodes/pve1/tasks", "--source", "all") == []
+
+
+@pytest.mark.gen_test
+async def test_a_container_has_no_reset_button(cluster: SimulatedCluster) -> None:
+    got = await cluster.pvesh.run(["create", "/nodes/pve1/lxc/300/status/reset", "--output-format=json"])
+    assert got.stderr == "No 'create' handler defined for '/nodes/pve1/lxc/300/status/reset'\n"
+
+
 @pytest.mark.gen_test
 async def test_rollback_switches_off_unless_asked_to_start(cluster: SimulatedCluster) -> None:
     await cluster.start_vm(103)
@@ -184,8 +223,10 @@ async def test_offline_and_unknown_in_the_inventory(cluster: SimulatedCluster) -
     assert rows[200] == {"id": "qemu/200", "node": "pve3", "status": "unknown", "type": "qemu", "vmid": 200}
     assert (rows[102]["status"], rows[101]["status"], rows[104]["lock"]) == ("running", "stopped", "backup")
     cluster.set_offline("pve2")
+    cluster.state.vms[102].tags, cluster.state.vms[102].lock = "netsec", "backup"
     rows = {row["vmid"]: row for row in await _json(cluster, "get", "/cluster/resources", "--type", "vm")}
     assert "name" not in rows[102]
+    assert (rows[102]["tags"], rows[102]["lock"]) == ("netsec", "backup"), "of the configuration, which all nodes share"
     nodes = {row["node"]: row["status"] for row in await _json(cluster, "get", "/nodes")}
     assert nodes == {"pve1": "online", "pve2": "offline", "pve3": "offline"}
 

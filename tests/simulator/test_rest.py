@@ -94,6 +94,17 @@ async def test_permissions(cluster: SimulatedCluster) -> None:
 
 
 @pytest.mark.gen_test
+async def test_a_pool_is_told_to_who_may_see_it(cluster: SimulatedCluster) -> None:
+    cluster.state.vms[100].pool = "lab"
+    low = signed_in(cluster, "low@pve")
+    (row,) = (await call(cluster, "GET", "/cluster/resources", {"type": "vm"}, **low)).data
+    assert "pool" not in row
+    cluster.state.users["low@pve"].permissions["/pool/lab"] = frozenset({"Pool.Audit"})
+    (row,) = (await call(cluster, "GET", "/cluster/resources", {"type": "vm"}, **low)).data
+    assert row["pool"] == "lab"
+
+
+@pytest.mark.gen_test
 async def test_the_nearest_entry_counts(cluster: SimulatedCluster) -> None:
     low = cluster.state.users["low@pve"]
     low.permissions = {"/vms": frozenset({"VM.Audit"}), "/vms/101": frozenset({"VM.Console"})}
@@ -143,6 +154,8 @@ async def test_a_tokens_console_opens_with_the_token_alone(cluster: SimulatedClu
     low = await connection.get(ticket.path, Cookie=cookie(cluster, "low@pve"), **UPGRADE)
     await connection.body(low[2])
     assert low[:2] == (401, "permission denied - invalid PVEVNC ticket"), "the token's, not its user's"
+    await connection.close()
+    connection = await Connection.open(cluster)
     assert (await connection.get(ticket.path, **TOKEN, **UPGRADE))[0] == 101
     await Viewer(connection).authenticate(ticket.password)
     await connection.close()

@@ -98,6 +98,22 @@ async def test_a_wrong_line_is_answered_by_a_close(cluster: SimulatedCluster, li
     assert "/usr/bin/termproxy" in failed[0]["status"]
 
 
+@pytest.mark.parametrize("hardened", [True, False], ids=["since 2026-04", "before"])
+@pytest.mark.gen_test
+async def test_another_ticket_that_holds(cluster: SimulatedCluster, hardened: bool) -> None:
+    """Since April 2026 a worker knows the ticket that was given with its port, and takes no other."""
+    cluster.options.hardened = hardened
+    dialled = await Dialled.open(cluster)
+    cluster.state.users["low@pve"].permissions["/vms/300"] = frozenset({"VM.Console"})
+    signed = cluster.tickets.vnc_ticket("low@pve", "/vms/300", int(dialled.port) if hardened else None)
+    dialled.connection.send(f"low@pve:{signed}\n".encode())
+    if hardened:
+        assert await dialled.closed() == b""
+    else:
+        assert await dialled.connection.frame() == (2, b"OK")
+        await dialled.connection.close()
+
+
 @pytest.mark.gen_test
 async def test_silence_is_answered_by_a_close(make_cluster: MakeCluster) -> None:
     cluster = await make_cluster(options=Options(terminal_sign_in=0.2))

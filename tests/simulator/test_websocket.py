@@ -10,7 +10,7 @@ import pytest
 
 from cyberlab.simulator.node import SimulatedCluster
 from cyberlab.simulator.options import Options
-from cyberlab.simulator.websocket import MAX_PAYLOAD, Relay
+from cyberlab.simulator.websocket import MAX_PAYLOAD, READ_BUFFER, Relay
 from tests.simulator.clients import Connection, Viewer, get_ticket, open_console
 from tests.simulator.conftest import MakeCluster
 from tests.simulator.test_api import _ended, _silent
@@ -52,10 +52,19 @@ async def test_text_and_binary_pass_alike(cluster: SimulatedCluster, opcode: int
 @pytest.mark.gen_test
 async def test_the_largest_frame(cluster: SimulatedCluster) -> None:
     connection, viewer = await _viewing(cluster)
-    text = b"x" * (MAX_PAYLOAD - 8)
+    text = b"x" * (READ_BUFFER - 8 - 8)  # a frame's header is as long as this message's
     connection.send(struct.pack(">B3xI", 6, len(text)) + text)  # ClientCutText
     viewer.request(incremental=False)
     assert await viewer.update()
+    await connection.close()
+
+
+@pytest.mark.gen_test
+async def test_a_frame_that_does_not_fit_into_the_buffer_ends_the_console(cluster: SimulatedCluster) -> None:
+    """AnyEvent::Handle, rbuf_max: "No space left on device", long before the limit that pveproxy itself knows."""
+    connection, _ = await _viewing(cluster)
+    connection.send(b"x" * (READ_BUFFER + 1))
+    assert await connection.reader.read() == b""
     await connection.close()
 
 
@@ -247,7 +256,7 @@ async def test_a_guest_that_does_not_read_ends_the_console() -> None:
 
     async def flood() -> None:
         while True:
-            client.send(b"x" * MAX_PAYLOAD)
+            client.send(b"x" * (READ_BUFFER // 2))
             await client.writer.drain()
 
     flooding = asyncio.create_task(flood())

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from joserfc import jwt
-from joserfc.jwk import RSAKey
+from joserfc.jwk import Key, RSAKey
 from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
@@ -27,8 +27,8 @@ class Issuer:
         """Listen on 127.0.0.1."""
         sock, port = bind_unused_port()
         self.url = f"http://127.0.0.1:{port}"
-        self.key = RSAKey.generate_key(2048, {"kid": "one"})
-        self.published: list[RSAKey] = [self.key]
+        self.key: Key = RSAKey.generate_key(2048, {"kid": "one"})
+        self.published: list[Key] = [self.key]
         self.claims: dict[str, Any] = {
             "iss": self.url,
             "aud": CLIENT_ID,
@@ -42,7 +42,8 @@ class Issuer:
         }
         self.nonce: str | None = None
         self.sign: Callable[[dict[str, Any]], object] = self.signed
-        self.userinfo: dict[str, Any] | None = None
+        self.userinfo: dict[str, Any] | str | None = None  # a text: a token of type application/jwt
+        self.clients: set[tuple[str, str]] = set()  # who may ask the token endpoint, header by form; empty: everybody
         self.metadata: dict[str, Any] = {
             "issuer": self.url,
             "authorization_endpoint": f"{self.url}/auth",
@@ -55,10 +56,10 @@ class Issuer:
         self._server = HTTPServer(Application([("/.*", _Answer, {"issuer": self})]))
         self._server.add_sockets([sock])
 
-    def signed(self, claims: dict[str, Any], key: RSAKey | None = None, alg: str = "RS256") -> str:
+    def signed(self, claims: dict[str, Any], alg: str = "RS256") -> str:
         """A token as it should be."""
-        key = key or self.key
-        return jwt.encode({"alg": alg, "kid": key.kid}, claims, key)
+        named = {"kid": self.key.kid} if self.key.kid else {}
+        return jwt.encode({"alg": alg} | named, claims, self.key, algorithms=[alg])
 
     def unsigned(self, claims: dict[str, Any]) -> str:
         """A token with alg none (RFC 8725, section 2.1)."""
@@ -100,7 +101,12 @@ class _Answer(RequestHandler):
         elif path == "/jwks":
             self.finish({"keys": [key.as_dict(private=False) for key in issuer.published]})
         elif path == "/userinfo" and issuer.userinfo is not None:
+            if isinstance(issuer.userinfo, str):
+                self.set_header("Content-Type", "application/jwt;charset=UTF-8")
             self.finish(issuer.userinfo)
+        elif path == "/token" and issuer.clients and self._client() not in issuer.clients:
+            self.set_status(401)
+            self.finish({"error": "invalid_client", "error_description": "Wrong\r\ncredentials"})
         elif path == "/token" and self.get_body_argument("code") in issuer.codes:
             issuer.codes.discard(self.get_body_argument("code"))
             token = issuer.sign({"nonce": issuer.nonce, **issuer.claims})
@@ -108,6 +114,10 @@ class _Answer(RequestHandler):
         else:
             self.set_status(400)
             self.finish({"error": "invalid_grant"})
+
+    def _client(self) -> tuple[str, str]:
+        header, form = self.request.headers.get("Authorization", ""), self.get_body_argument("client_secret", "")
+        return (base64.b64decode(header.removeprefix("Basic ")).decode(), form)
 
 
 def _part(content: dict[str, Any]) -> str:
