@@ -79,6 +79,13 @@ OPERATION_BUSY = _advice(
     "A start, shutdown or reset that somebody asked for on the portal's pages has not ended; one at a time a machine.",
     "Wait for it; a task that hangs is stopped in Proxmox, in the task list of the VM's node.",
 )
+RIGHT_ENDED = _advice(
+    "right-ended",
+    "Your right to do this has ended",
+    "Nothing was done. Ask your teacher if you still need the machine.",
+    "While it waited for its turn, an assignment ended or was changed, or a role, a class or an account was.",
+    "If that was not meant: assign the machine again, then have it asked for again.",
+)
 SHUTDOWN_IGNORED = _advice(
     "shutdown-ignored",
     "The machine did not switch itself off",

@@ -15,10 +15,12 @@ from datetime import UTC, datetime
 from sqlalchemy.orm import Session
 
 from cyberlab import problems
+from cyberlab.auth.access import Action
+from cyberlab.auth.live import may_still
 from cyberlab.db import audit
 from cyberlab.db.audit import Actor
 from cyberlab.db.engine import Database
-from cyberlab.db.models import Vm
+from cyberlab.db.models import Vm, utcnow
 from cyberlab.problems import Problem
 from cyberlab.proxmox.cluster import Cluster, Upid
 
@@ -69,6 +71,7 @@ class Operation:
     phase: Phase = Phase.WAITING
     problem: Problem | None = None
     leads_to: str = ""
+    waited: bool = False  # others were before it
     begun_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     ended_at: float = 0.0  # time.monotonic()
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -163,7 +166,7 @@ class Operations:
     """At most one operation a machine, by the portal's id of it; owns the tasks."""
 
     def __init__(self, database: Database, clusters: Mapping[str, Cluster]) -> None:
-        """``database``: for the audit."""
+        """``database``: for the audit, and for rights."""
         self._database = database
         self._clusters = clusters
         self._lanes: dict[str, _Lane] = {}
@@ -227,6 +230,8 @@ class Operations:
             self._lanes.setdefault(operation.vm.cluster, _Lane()).add(operation)
         for name in {operation.vm.cluster for operation in operations}:
             self._pump(name)
+        for operation in operations:
+            operation.waited = operation.phase == Phase.WAITING
 
     # --- looking
 
@@ -293,7 +298,16 @@ class Operations:
         except Exception as error:
             log.error("the end of %s could not be written to the audit: %s", what, error)
 
+    async def _ask_again(self, operation: Operation) -> None:
+        """Raise Problem where the right that was there when it was asked for has ended while it waited."""
+        user_id, action = operation.actor.user_id, Action.RESET if operation.act == Act.RESET else Action.POWER
+        if user_id is None or not operation.waited:  # from the shell; or it was asked about a moment ago
+            return
+        if not await self._database.run(may_still, user_id, action, operation.vm.id, utcnow()):
+            raise Problem(problems.RIGHT_ENDED, f"{operation.actor.name} may no longer {action.value}")
+
     async def _carry_out(self, operation: Operation) -> None:
+        await self._ask_again(operation)
         vm, act = operation.vm, operation.act
         cluster = self._clusters.get(vm.cluster)
         if cluster is None:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from cyberlab.db import audit
+from cyberlab.db import assignments, audit, vms
 from cyberlab.db.audit import Actor
 from cyberlab.db.models import Vm, VmKind
 from cyberlab.handlers import operations as module
@@ -16,6 +16,7 @@ from cyberlab.handlers.operations import Act, Batch, Operation, Operations, Phas
 from cyberlab.problems import (
     INTERNAL,
     OPERATION_BUSY,
+    RIGHT_ENDED,
     SHUTTING_DOWN,
     SNAPSHOT_GONE,
     SSH_REFUSED,
@@ -24,7 +25,7 @@ from cyberlab.problems import (
     Problem,
 )
 from cyberlab.proxmox.answers import Upid
-from tests.web import FakeCluster, World
+from tests.web import TEST, FakeCluster, World
 
 TEACHER = Actor(None, "teacher")
 STUDENT = Actor(None, "student")
@@ -108,6 +109,33 @@ async def test_one_operation_a_machine(operations: Operations, world: World) -> 
         assert operations.get(first.id) is first
         assert operations.newest_batch(1) is batch
         assert operations.newest_batch(2) is None
+
+
+@pytest.mark.gen_test
+async def test_whose_right_ends_while_it_waits_gets_nothing(
+    operations: Operations, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "AT_ONCE", 1)
+    with world.database.transaction() as s:
+        kali, spare, other = (vms.get(s, world.vms[name]) for name in ("kali", "spare", "other"))
+        row = assignments.create(s, TEST, vm_id=spare.id, user_id=world.users["student"], can_power=True)
+        lasting = row.id
+    student = Actor(world.users["student"], "student")
+    async with closing(operations):
+        first = await operations.begin(student, kali, Act.START)
+        await settle(lambda: world.cluster.asked)
+        second = await operations.begin(student, spare, Act.START)
+        third = await operations.begin(Actor(world.users["teacher"], "teacher"), other, Act.STOP)
+        await world.database.run(assignments.delete, TEST, lasting)
+        world.cluster.tasks_may_end.set()
+        await all_ended(first, second, third)
+        assert [vmid for _, vmid, _ in world.cluster.asked] == [kali.vmid]
+        assert first.phase == Phase.DONE
+        for refused in (second, third):  # the machine of a student whom this teacher does not teach
+            assert refused.problem is not None
+            assert refused.problem.code == RIGHT_ENDED
+    page = await world.database.run(audit.page, limit=20)
+    assert ("vm.start.failed", spare.label) in {(row.action, row.object.removeprefix("vm ")) for row in page.rows}
 
 
 @pytest.mark.parametrize("act", [Act.SHUTDOWN, Act.STOP])
