@@ -38,6 +38,8 @@ RIGHTS = (
     (Rights.POWER.value, Phrase("with power")),
     (Rights.RESET.value, Phrase("with reset")),
 )
+SHARED = Phrase("others have it in that time: %(names)s. Tick below if it is to be shared")
+NAMED = 5  # of the others
 _REFERENCE = re.compile(r"([a-z0-9][a-z0-9-]{0,31})/([0-9]{3,9})")
 
 
@@ -218,16 +220,11 @@ class NewAssignmentHandler(AssignmentHandler):
     async def _warn(self, form: Form, vm: Vm, given: Terms, user: User | None, group: Group | None) -> None:
         """Ask once more where others have the machine in that time."""
         found = await self.portal.database.run(overlaps.holders, [vm.id], given.starts_at, given.ends_at)
-        others = [
-            holder.name
-            for holder in found.get(vm.id, ())
-            if (holder.user_id, holder.group_id) != (user and user.id, group.id if group and not user else None)
-        ]
+        mine = (user and user.id, group.id if group and not user else None)
+        others = [holder.name for holder in found.get(vm.id, ()) if (holder.user_id, holder.group_id) != mine]
         if others and not form.flag("shared"):
-            names = ", ".join(others[:5])
-            form.fail(
-                "vm", Phrase("others have it in that time: %(names)s. Tick below if it is to be shared", names=names)
-            )
+            names = ", ".join(others[:NAMED])
+            form.fail("vm", Phrase(SHARED.key, names=names))
             form.values = {**form.values, "others": names}
 
     async def _show(self, form: Form) -> None:
@@ -248,6 +245,8 @@ class NewAssignmentHandler(AssignmentHandler):
 class EditAssignmentHandler(AssignmentHandler, EditHandler[Assignment, Terms]):
     """Changing times and rights; another user or machine is another assignment."""
 
+    others = ""  # who have the machine in the time that was asked for
+
     def shown(self, row: Assignment) -> dict[str, str]:
         """Its times and rights."""
         return {
@@ -262,7 +261,13 @@ class EditAssignmentHandler(AssignmentHandler, EditHandler[Assignment, Terms]):
         return terms(form, row)
 
     async def save(self, row: Assignment, given: Terms, version: int) -> None:
-        """Change it."""
+        """Change it; ask first where others come into its time who were not there before."""
+        if self.get_body_argument("shared", "") != "1":
+            known = await self._holders(row, row.starts_at, row.ends_at)
+            new = [each for each in await self._holders(row, given.starts_at, given.ends_at) if each not in known]
+            if new:
+                self.others = ", ".join(holder.name for holder in new[:NAMED])
+                raise Conflict("ends_at", Phrase(SHARED.key, names=self.others))
         await self.portal.database.run(
             assignments.update,
             self.actor,
@@ -275,8 +280,16 @@ class EditAssignmentHandler(AssignmentHandler, EditHandler[Assignment, Terms]):
         )
         self.done(LIST, Phrase("The assignment of %(machine)s was saved.", machine=row.vm.name or row.vm.vmid))
 
+    async def _holders(
+        self, row: Assignment, starts_at: datetime | None, ends_at: datetime | None
+    ) -> list[overlaps.Holder]:
+        found = await self.portal.database.run(overlaps.holders, [row.vm_id], starts_at, ends_at)
+        return found.get(row.vm_id, [])
+
     async def show(self, form: Form, row: Assignment) -> None:
         """The form."""
+        if self.others:
+            form.values = {**form.values, "others": self.others}
         self.render("admin/assignment.html", form=form, row=row, users=(), classes=(), vms=())
 
 

@@ -168,6 +168,26 @@ async def test_a_machine_that_others_have_is_shared_only_when_that_is_meant(clie
     assert (await client.ask("/admin/assignments/new", "admin", form=form | {"shared": "1"})).code == 303
 
 
+@pytest.mark.gen_test
+async def test_times_that_reach_into_others_are_saved_only_when_that_is_meant(client: Client, world: World) -> None:
+    with world.database.transaction() as s:
+        vm, ends = world.vms["kali"], datetime(2030, 1, 1, tzinfo=UTC)
+        assignments.create(s, TEST, vm_id=vm, user_id=world.users["teacher"], ends_at=ends)
+        mine = assignments.create(s, TEST, vm_id=vm, user_id=world.users["other"], ends_at=ends).id
+        assignments.create(s, TEST, vm_id=vm, user_id=world.users["admin"], starts_at=ends)
+    path, form = f"/admin/assignments/{mine}", {"starts_at": "", "can_reset": "1", "version": "1"}
+    shorter = form | {"ends_at": "2029-12-31T00:00"}
+    assert (await client.ask(path, "admin", form=shorter)).code == 303, "with whom it was shared before needs no word"
+    longer = form | {"ends_at": "2031-01-01T00:00", "version": "2"}
+    asked = await client.ask(path, "admin", form=longer)
+    assert asked.code == 422
+    assert "Others have it in that time: admin." in text(asked)
+    assert 'name="shared"' in text(asked)
+    assert 'value="2031-01-01T00:00"' in text(asked)
+    assert 'name="can_reset" value="1" checked' in text(asked)
+    assert (await client.ask(path, "admin", form=longer | {"shared": "1"})).code == 303
+
+
 @pytest.mark.parametrize(
     ("query", "found"),
     [
