@@ -24,6 +24,7 @@ document.addEventListener("states", ({ detail }) => {
   for (const [id, result] of Object.entries(detail.results ?? {})) {
     const cell = document.querySelector(`[data-result="${CSS.escape(id)}"]`);
     if (!cell) continue;
+    if (result.phase === "failed" && cell.dataset.phase === "failed") continue; // there with a link to help
     cell.dataset.phase = result.phase;
     write(cell, result.words);
   }

@@ -20,7 +20,19 @@ function show(element, machine) {
   card.dataset.state = machine.state;
   for (const part of card.querySelectorAll("[data-when]")) part.hidden = machine.state !== part.dataset.when;
   for (const bar of card.querySelectorAll("[data-busy]")) bar.hidden = !machine.busy;
-  for (const problem of card.querySelectorAll("[data-problem]")) say(problem, machine.problem);
+  for (const problem of card.querySelectorAll("[data-problem]")) explain(problem, machine.problem ?? "", machine.help);
+}
+
+// With a link to what can be done about it; only what has changed here, too.
+function explain(element, text, help) {
+  if (element.dataset.said === text) return;
+  element.dataset.said = text;
+  say(element, text);
+  if (!help) return;
+  const link = document.createElement("a");
+  link.href = help;
+  link.textContent = t("More about this");
+  element.append(" ", link);
 }
 
 // Only what has changed, so that nothing is read aloud twice.

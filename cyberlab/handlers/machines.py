@@ -53,15 +53,17 @@ class State:
     def shown(self, translate: Callable[..., str]) -> dict[str, object]:
         """As states.js reads it."""
         word = translate(self.word)
-        problem = None
+        problem = help_ = None
         if self.failed is not None and self.problem is not None:
             problem = f"{translate(FAILED[self.failed])} {explained(self.problem, translate)}"
+            help_ = f"/help/{self.problem.code}"
         return {
             "state": self.state,
             "word": translate(Phrase("%(state)s, a while ago", state=word)) if self.stale else word,
             "stale": self.stale,
             "busy": self.busy,
             "problem": problem,
+            "help": help_,
         }
 
 

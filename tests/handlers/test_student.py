@@ -66,7 +66,14 @@ async def test_states(client: Client, world: World, found: object, state: str, w
     answer = await _states(client)
     assert answer == {
         "machines": {
-            str(world.vms["kali"]): {"state": state, "word": word, "stale": False, "busy": False, "problem": None}
+            str(world.vms["kali"]): {
+                "state": state,
+                "word": word,
+                "stale": False,
+                "busy": False,
+                "problem": None,
+                "help": None,
+            }
         },
         "message": None,
         "version": answer["version"],

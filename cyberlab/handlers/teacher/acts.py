@@ -123,7 +123,8 @@ class BatchHandler(ClassHandler):
         return batch
 
     def result_of(self, operation: Operation) -> dict[str, object]:
-        """How one machine's is, or ended."""
+        """How one machine's is, or ended; ``help``: where more is said about a failure."""
+        help_ = None
         match operation.phase:
             case Phase.WAITING:
                 words = self.translate(WAITING)
@@ -133,7 +134,8 @@ class BatchHandler(ClassHandler):
                 words = self.translate("done")
             case Phase.FAILED:
                 words = explained(operation.problem, self.translate) if operation.problem else ""
-        return {"phase": operation.phase.value, "words": words}
+                help_ = f"/help/{operation.problem.code}" if operation.problem else None
+        return {"phase": operation.phase.value, "words": words, "help": help_}
 
 
 @requires(Action.RUN_CLASS, on_class=True)
@@ -164,7 +166,7 @@ class ResultStatesHandler(BatchHandler):
     answers_json = True
 
     def get(self, group_id: str, batch_id: str) -> None:
-        """Answer ``{"batch": progress, "results": {vm: {phase, words}}}``."""
+        """Answer ``{"batch": progress, "results": {vm: {phase, words, help}}}``."""
         batch = self.found(batch_id)
         results = {operation.vm.id: self.result_of(operation) for operation in batch.operations}
         self.send_json({"machines": {}, "batch": self.progress_of(batch), "results": results, "soon": batch.busy})
