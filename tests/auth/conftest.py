@@ -10,12 +10,13 @@ from tornado.ioloop import IOLoop
 
 from cyberlab.auth.local import LocalBackend
 from cyberlab.auth.login import LoginService
+from cyberlab.auth.oidc import OidcBackend, OidcOptions
 from cyberlab.blocking import BlockingPool
 from cyberlab.db.audit import Actor
 from cyberlab.db.engine import Database
 from cyberlab.settings import Settings
 from tests.databases import SqliteTemplate
-from tests.sso.issuer import Issuer
+from tests.sso.issuer import CLIENT_ID, Issuer, serving
 
 COST = 4
 
@@ -57,11 +58,12 @@ def actor() -> Actor:
 @pytest.fixture
 def issuer(io_loop: IOLoop) -> Iterator[Issuer]:
     """An issuer that says what the test wants."""
-    made: list[Issuer] = []
+    yield from serving(io_loop)
 
-    async def make() -> None:
-        made.append(Issuer())
 
-    io_loop.run_sync(make)
-    yield made[0]
-    io_loop.run_sync(made[0].stop)
+@pytest.fixture
+def backend(issuer: Issuer) -> Iterator[OidcBackend]:
+    """A backend that trusts it."""
+    made = OidcBackend("uni", OidcOptions(issuer=issuer.url, client_id=CLIENT_ID))
+    yield made
+    made.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
@@ -15,11 +14,10 @@ from tornado.httpclient import AsyncHTTPClient
 
 from cyberlab.auth.base import BackendUnavailable, SignInRefused
 from cyberlab.auth.oidc import OidcBackend, OidcOptions
-from tests.sso.issuer import CLIENT_ID, Issuer
+from tests.sso.issuer import CALLBACK, CLIENT_ID, Issuer, finish
 from tests.sso.servers import CLIENT_SECRET, Visitor, free_port, oidc_provider
 
 HOME = "http://127.0.0.1:9"
-CALLBACK = f"{HOME}/auth/sso/uni/callback"
 Lie = Callable[[Issuer], None]
 
 
@@ -29,14 +27,6 @@ def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = tmp_path_factory.mktemp("oidc") / "log"
     with oidc_provider(CALLBACK, f"{HOME}/auth/login", log) as issuer:
         yield issuer
-
-
-@pytest.fixture
-def backend(issuer: Issuer) -> Iterator[OidcBackend]:
-    """A backend that trusts it."""
-    made = OidcBackend("uni", OidcOptions(issuer=issuer.url, client_id=CLIENT_ID))
-    yield made
-    made.close()
 
 
 def _query(url: str) -> dict[str, str]:
@@ -82,26 +72,21 @@ async def test_a_wrong_secret_is_refused_by_a_real_server(provider: str) -> None
     backend.close()
 
 
-async def _finish(backend: OidcBackend, issuer: Issuer, **arguments: str) -> Any:
-    start = await backend.begin(CALLBACK)
-    return await backend.finish(CALLBACK, start.state, issuer.answer_to(start.url) | arguments)
-
-
 @pytest.mark.gen_test
 async def test_discovery_and_keys_are_asked_for_once(issuer: Issuer, backend: OidcBackend) -> None:
     for _ in range(2):
         issuer.codes.add("good")
-        assert (await _finish(backend, issuer)).username == "anna"
+        assert (await finish(backend, issuer)).username == "anna"
     assert sorted(issuer.asked) == ["/.well-known/openid-configuration", "/jwks", "/token", "/token"]
 
 
 @pytest.mark.gen_test
 async def test_new_keys_of_the_issuer_are_fetched(issuer: Issuer, backend: OidcBackend) -> None:
-    await _finish(backend, issuer)
+    await finish(backend, issuer)
     issuer.codes.add("good")
     issuer.key = RSAKey.generate_key(2048, {"kid": "two"})
     issuer.published = [issuer.key]
-    assert (await _finish(backend, issuer)).username == "anna"
+    assert (await finish(backend, issuer)).username == "anna"
     assert issuer.asked.count("/jwks") == 2
 
 
@@ -189,7 +174,7 @@ LIES = [
 async def test_a_false_id_token_proves_nothing(issuer: Issuer, backend: OidcBackend, lie: Lie) -> None:
     lie(issuer)
     with pytest.raises(SignInRefused) as refused:
-        await _finish(backend, issuer)
+        await finish(backend, issuer)
     assert refused.value.code == "id-token"
     assert "/userinfo" not in issuer.asked
 
@@ -210,7 +195,7 @@ async def test_a_forged_callback_proves_nothing(
     issuer: Issuer, backend: OidcBackend, arguments: dict[str, str], code: str
 ) -> None:
     with pytest.raises(SignInRefused) as refused:
-        await _finish(backend, issuer, **arguments)
+        await finish(backend, issuer, **arguments)
     assert refused.value.code == code
     assert "\n" not in refused.value.detail
 
@@ -219,16 +204,16 @@ async def test_a_forged_callback_proves_nothing(
 async def test_an_issuer_that_promises_its_name_must_give_it(issuer: Issuer, backend: OidcBackend) -> None:
     issuer.metadata["authorization_response_iss_parameter_supported"] = True
     with pytest.raises(SignInRefused) as refused:
-        await _finish(backend, issuer)
+        await finish(backend, issuer)
     assert refused.value.code == "issuer"
-    assert (await _finish(backend, issuer, iss=issuer.url)).username == "anna"
+    assert (await finish(backend, issuer, iss=issuer.url)).username == "anna"
 
 
 @pytest.mark.gen_test
 async def test_userinfo_is_asked_for_what_is_missing(issuer: Issuer, backend: OidcBackend) -> None:
     del issuer.claims["groups"]
     issuer.userinfo = {"sub": "id-of-anna", "groups": "one-group", "preferred_username": "admin"}
-    identity = await _finish(backend, issuer)
+    identity = await finish(backend, issuer)
     assert identity.groups == {"one-group"}
     assert identity.username == "anna"  # what is signed holds
 
@@ -238,7 +223,7 @@ async def test_userinfo_about_somebody_else_is_refused(issuer: Issuer, backend: 
     del issuer.claims["groups"]
     issuer.userinfo = {"sub": "admin", "groups": ["lab-admins"]}
     with pytest.raises(SignInRefused) as refused:
-        await _finish(backend, issuer)
+        await finish(backend, issuer)
     assert refused.value.code == "userinfo"
 
 
@@ -247,7 +232,7 @@ async def test_roles_by_a_path_and_an_unverified_address(issuer: Issuer) -> None
     options = OidcOptions(issuer=issuer.url, client_id=CLIENT_ID, groups_claims=("groups", "realm_access.roles"))
     backend = OidcBackend("uni", options)
     issuer.claims |= {"realm_access": {"roles": ["staff", 7]}, "email_verified": False}
-    identity = await _finish(backend, issuer)
+    identity = await finish(backend, issuer)
     assert identity.groups == {"lab-users", "staff"}
     assert identity.email is None
     backend.close()

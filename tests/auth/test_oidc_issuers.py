@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 from pydantic import SecretStr
 
-from cyberlab.auth.base import BackendUnavailable, Identity, SignInRefused
+from cyberlab.auth.base import BackendUnavailable, SignInRefused
 from cyberlab.auth.oidc import OidcBackend, OidcOptions
-from tests.sso.issuer import CLIENT_ID, Issuer
-
-CALLBACK = "http://127.0.0.1:9/auth/sso/uni/callback"
-
-
-@pytest.fixture
-def backend(issuer: Issuer) -> Iterator[OidcBackend]:
-    """A backend that trusts it."""
-    made = OidcBackend("uni", OidcOptions(issuer=issuer.url, client_id=CLIENT_ID))
-    yield made
-    made.close()
-
-
-async def _finish(backend: OidcBackend, issuer: Issuer, **arguments: str) -> Identity:
-    start = await backend.begin(CALLBACK)
-    return await backend.finish(CALLBACK, start.state, issuer.answer_to(start.url) | arguments)
+from tests.sso.issuer import CLIENT_ID, Issuer, finish
 
 
 @pytest.mark.gen_test
@@ -35,7 +19,7 @@ async def test_new_keys_that_have_no_names(issuer: Issuer, backend: OidcBackend)
         issuer.codes.add("good")
         issuer.key = RSAKey.generate_key(2048)
         issuer.published = [issuer.key]
-        assert (await _finish(backend, issuer)).username == "anna"
+        assert (await finish(backend, issuer)).username == "anna"
     assert issuer.asked.count("/jwks") == 2
 
 
@@ -54,7 +38,7 @@ async def test_other_signatures(issuer: Issuer, backend: OidcBackend, key: Key, 
     issuer.key = key
     issuer.published.append(key)
     issuer.sign = lambda claims: issuer.signed(claims, alg)
-    assert (await _finish(backend, issuer)).username == "anna"
+    assert (await finish(backend, issuer)).username == "anna"
 
 
 @pytest.mark.gen_test
@@ -66,11 +50,11 @@ async def test_a_secret_that_an_issuer_does_not_decode(issuer: Issuer) -> None:
         issuer.clients = {("", "a + b"), (f"{CLIENT_ID}:a-b", "")}
         options = OidcOptions(issuer=issuer.url, client_id=CLIENT_ID, client_secret=SecretStr(secret))
         backend = OidcBackend("uni", options)
-        assert (await _finish(backend, issuer)).username == "anna"
+        assert (await finish(backend, issuer)).username == "anna"
         assert issuer.asked.count("/token") == tries
         issuer.clients = {("nobody", "")}
         with pytest.raises(SignInRefused, match=r"status 401 'invalid_client' 'Wrong.r.ncredentials'") as refused:
-            await _finish(backend, issuer)
+            await finish(backend, issuer)
         assert refused.value.code == "client"
         backend.close()
 
@@ -84,7 +68,7 @@ async def test_a_secret_that_an_issuer_does_not_decode(issuer: Issuer) -> None:
 async def test_what_the_issuer_answers_instead(issuer: Issuer, backend: OidcBackend, error: str, code: str) -> None:
     said = "AADSTS50105: not assigned to a role\n"
     with pytest.raises(SignInRefused, match=r"AADSTS50105: not assigned to a role.n") as refused:
-        await _finish(backend, issuer, error=error, error_description=said)
+        await finish(backend, issuer, error=error, error_description=said)
     assert refused.value.code == code
     assert "\n" not in refused.value.detail
 
@@ -92,7 +76,7 @@ async def test_what_the_issuer_answers_instead(issuer: Issuer, backend: OidcBack
 @pytest.mark.gen_test
 async def test_an_issuer_that_has_trouble_of_its_own(issuer: Issuer, backend: OidcBackend) -> None:
     with pytest.raises(BackendUnavailable, match="temporarily_unavailable"):
-        await _finish(backend, issuer, error="temporarily_unavailable")
+        await finish(backend, issuer, error="temporarily_unavailable")
 
 
 @pytest.mark.gen_test
@@ -100,10 +84,10 @@ async def test_userinfo_that_is_signed(issuer: Issuer, backend: OidcBackend) -> 
     del issuer.claims["groups"]
     more: dict[str, Any] = {"sub": "id-of-anna", "groups": ["one-group"], "iss": issuer.url, "aud": CLIENT_ID}
     issuer.userinfo = issuer.signed(more)
-    assert (await _finish(backend, issuer)).groups == {"one-group"}
+    assert (await finish(backend, issuer)).groups == {"one-group"}
     for false in (issuer.signed(more | {"aud": "another"}), issuer.unsigned(more), issuer.signed(more | {"sub": "x"})):
         issuer.codes.add("good")
         issuer.userinfo = false
         with pytest.raises(SignInRefused) as refused:
-            await _finish(backend, issuer)
+            await finish(backend, issuer)
         assert refused.value.code == "userinfo"

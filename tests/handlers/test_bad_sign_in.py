@@ -25,7 +25,7 @@ from tests.auth.test_oidc import LIES, Lie
 from tests.databases import SqliteTemplate
 from tests.handlers.jar import Jar
 from tests.slapd import BASE, PASSWORD, SERVICE_DN, SERVICE_PASSWORD, Slapd, free_port, make_certificate
-from tests.sso.issuer import CLIENT_ID, Issuer
+from tests.sso.issuer import CLIENT_ID, Issuer, serving
 from tests.web import World, text
 
 AWAY = "not reachable just now"
@@ -56,14 +56,7 @@ def trouble() -> str:
 @pytest.fixture
 def issuer(io_loop: IOLoop) -> Iterator[Issuer]:
     """An issuer that says what the test wants."""
-    made: list[Issuer] = []
-
-    async def make() -> None:
-        made.append(Issuer())
-
-    io_loop.run_sync(make)
-    yield made[0]
-    io_loop.run_sync(made[0].stop)
+    yield from serving(io_loop)
 
 
 @pytest.fixture

@@ -7,17 +7,22 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from joserfc import jwt
 from joserfc.jwk import Key, RSAKey
 from tornado.httpserver import HTTPServer
+from tornado.ioloop import IOLoop
 from tornado.testing import bind_unused_port
 from tornado.web import Application, RequestHandler
 
+from cyberlab.auth.base import Identity
+from cyberlab.auth.oidc import OidcBackend
+
 CLIENT_ID = "cyberlab"
+CALLBACK = "http://127.0.0.1:9/auth/sso/uni/callback"
 
 
 class Issuer:
@@ -81,6 +86,24 @@ class Issuer:
         """Listen no more."""
         self._server.stop()
         await self._server.close_all_connections()
+
+
+def serving(io_loop: IOLoop) -> Iterator[Issuer]:
+    """An issuer for a fixture."""
+    made: list[Issuer] = []
+
+    async def make() -> None:
+        made.append(Issuer())
+
+    io_loop.run_sync(make)
+    yield made[0]
+    io_loop.run_sync(made[0].stop)
+
+
+async def finish(backend: OidcBackend, issuer: Issuer, **arguments: str) -> Identity:
+    """Begin a sign-in and bring back the issuer's answer; ``arguments``: instead of what it says."""
+    start = await backend.begin(CALLBACK)
+    return await backend.finish(CALLBACK, start.state, issuer.answer_to(start.url) | arguments)
 
 
 class _Answer(RequestHandler):
