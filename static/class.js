@@ -1,13 +1,10 @@
 // The teacher's pages: who is there, how far a batch is, which machines are chosen. The answers come from states.js.
 
+import { explain, write } from "./say.js";
 import { t } from "./words.js";
 
 const form = document.getElementById("class-form");
 const batch = document.querySelector("[data-batch]");
-
-function write(element, text) {
-  if (element && element.textContent !== text) element.textContent = text;
-}
 
 document.addEventListener("states", ({ detail }) => {
   for (const [id, counts] of Object.entries(detail.classes ?? {})) {
@@ -24,9 +21,8 @@ document.addEventListener("states", ({ detail }) => {
   for (const [id, result] of Object.entries(detail.results ?? {})) {
     const cell = document.querySelector(`[data-result="${CSS.escape(id)}"]`);
     if (!cell) continue;
-    if (result.phase === "failed" && cell.dataset.phase === "failed") continue; // there with a link to help
     cell.dataset.phase = result.phase;
-    write(cell, result.words);
+    explain(cell, result.words, result.help);
   }
   // When all has ended, the page offers what can be done next.
   if (detail.results && !detail.batch.busy && document.querySelector("[data-until-ended]")) location.reload();

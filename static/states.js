@@ -2,6 +2,7 @@
 // (two while something is being done), and not at all while the page is hidden.
 
 import { leaving } from "./leaving.js";
+import { explain, say, write } from "./say.js";
 import { t } from "./words.js";
 
 const EVERY = 10_000; // milliseconds
@@ -21,29 +22,6 @@ function show(element, machine) {
   for (const part of card.querySelectorAll("[data-when]")) part.hidden = machine.state !== part.dataset.when;
   for (const bar of card.querySelectorAll("[data-busy]")) bar.hidden = !machine.busy;
   for (const problem of card.querySelectorAll("[data-problem]")) explain(problem, machine.problem ?? "", machine.help);
-}
-
-// With a link to what can be done about it; only what has changed here, too.
-function explain(element, text, help) {
-  if (element.dataset.said === text) return;
-  element.dataset.said = text;
-  say(element, text);
-  if (!help) return;
-  const link = document.createElement("a");
-  link.href = help;
-  link.textContent = t("More about this");
-  element.append(" ", link);
-}
-
-// Only what has changed, so that nothing is read aloud twice.
-function write(element, text) {
-  if (element.textContent !== text) element.textContent = text;
-}
-
-function say(element, text) {
-  if (!element) return;
-  write(element, text ?? "");
-  element.hidden = !text;
 }
 
 // What the page shows is no longer what there is. Not while somebody is about to choose.

@@ -1,6 +1,7 @@
 // A class's screens at once: only those that somebody can see, never more than the server has said, a few opened at a
 // time. The states of the machines come from states.js; one screen is static/wall/tile.js.
 
+import { leaving } from "./leaving.js";
 import { t } from "./words.js";
 import { Tile } from "./wall/tile.js";
 
@@ -11,10 +12,9 @@ const wall = document.querySelector("[data-wall]");
 const most = Number(wall?.dataset.wall);
 const tiles = [...(wall?.querySelectorAll("[data-socket]") ?? [])].map((element) => new Tile(element, arrange));
 const open = () => tiles.filter((tile) => tile.open);
-let leaving = false;
 
 function arrange() {
-  if (leaving) return;
+  if (leaving()) return;
   for (const tile of tiles) {
     if (tile.wanted) tile.stay();
     else tile.leave();
@@ -39,10 +39,6 @@ document.addEventListener("states", () => {
 });
 document.addEventListener("visibilitychange", arrange);
 window.addEventListener("pagehide", () => {
-  leaving = true;
   for (const tile of open()) tile.close();
 });
-window.addEventListener("pageshow", () => {
-  leaving = false;
-  arrange();
-});
+window.addEventListener("pageshow", arrange);

@@ -56,7 +56,7 @@ class State:
         problem = help_ = None
         if self.failed is not None and self.problem is not None:
             problem = f"{translate(FAILED[self.failed])} {explained(self.problem, translate)}"
-            help_ = f"/help/{self.problem.code}"
+            help_ = help_on(self.problem)
         return {
             "state": self.state,
             "word": translate(Phrase("%(state)s, a while ago", state=word)) if self.stale else word,
@@ -72,6 +72,11 @@ def explained(problem: Problem, translate: Callable[..., str]) -> str:
     advice = problem.advice
     user = LATER if advice.user == ASK_ADMIN else advice.user
     return f"{translate(advice.title)}. {translate(user)}"
+
+
+def help_on(problem: Problem) -> str:
+    """Where more is said about it."""
+    return f"/help/{problem.code}"
 
 
 UNKNOWN = State("unknown", Phrase("unknown"))

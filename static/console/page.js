@@ -4,7 +4,7 @@
 import { Backoff } from "./backoff.js";
 import { Channel } from "./channel.js";
 import { copied } from "./clipboard.js";
-import { reason } from "./reason.js";
+import { SIGNED_OUT, reason } from "./reason.js";
 import { stayed } from "../leaving.js";
 import { t } from "../words.js";
 
@@ -14,7 +14,6 @@ const { socket, status, name } = body.dataset;
 const screen = byId("screen");
 const backoff = new Backoff();
 const WORDS = { opening: t("opening"), connected: t("connected"), lost: t("connection lost"), closed: t("closed") };
-const SIGNED_OUT = new Set(["signed-out", "login-expired"]);
 
 let viewer = null;
 let attempt = null; // { opened, begun, end } of the connection that is being made or in use

@@ -4,7 +4,7 @@
 import RFB from "../vendor/novnc/core/rfb.js";
 import { Backoff } from "../console/backoff.js";
 import { Channel } from "../console/channel.js";
-import { reason } from "../console/reason.js";
+import { SIGNED_OUT, reason } from "../console/reason.js";
 import { stayed } from "../leaving.js";
 import { t } from "../words.js";
 
@@ -13,7 +13,6 @@ const GRACE = 5_000; // milliseconds out of sight: who scrolls by or looks at an
 const LATER = 60; // seconds until it is tried again where trying soon cannot help
 const PATIENCE = 90_000; // milliseconds to open, the longest wait in the node's line included
 const KEPT = 400; // pixels, the width of the picture that stays when the screen is closed
-const SIGNED_OUT = new Set(["signed-out", "login-expired"]);
 const FINAL = new Set(["disconnected"]); // an admin's word
 
 export class Tile {

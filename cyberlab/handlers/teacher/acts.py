@@ -7,7 +7,7 @@ from cyberlab.db import holdings
 from cyberlab.db.models import Vm
 from cyberlab.handlers.base import requires
 from cyberlab.handlers.explanations import GONE, Explanation, Refusal
-from cyberlab.handlers.machines import DOING, WAITING, explained
+from cyberlab.handlers.machines import DOING, WAITING, explained, help_on
 from cyberlab.handlers.operations import Act, Batch, Operation, Phase
 from cyberlab.handlers.snapshots import is_name
 from cyberlab.handlers.teacher.one_class import ClassHandler
@@ -124,7 +124,6 @@ class BatchHandler(ClassHandler):
 
     def result_of(self, operation: Operation) -> dict[str, object]:
         """How one machine's is, or ended; ``help``: where more is said about a failure."""
-        help_ = None
         match operation.phase:
             case Phase.WAITING:
                 words = self.translate(WAITING)
@@ -134,7 +133,7 @@ class BatchHandler(ClassHandler):
                 words = self.translate("done")
             case Phase.FAILED:
                 words = explained(operation.problem, self.translate) if operation.problem else ""
-                help_ = f"/help/{operation.problem.code}" if operation.problem else None
+        help_ = help_on(operation.problem) if operation.problem else None
         return {"phase": operation.phase.value, "words": words, "help": help_}
 
 
