@@ -45,7 +45,7 @@ def live_problems(s: Session, keys: list[LiveKey], now: datetime) -> dict[LiveKe
 @reads
 def may_still(s: Session, user_id: int, action: Action, vm_id: int, now: datetime) -> bool:
     """Whether that user may do ``action`` with that VM now; nobody's account that is gone or disabled may."""
-    user = users.by_ids(s, {user_id}).get(user_id)
+    user = users.get(s, user_id)
     return user is not None and user.active and may(user.role, action, assignments.facts(s, user_id, vm_id, now))
 
 

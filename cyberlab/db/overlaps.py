@@ -49,3 +49,12 @@ def holders(
         for vm_id, user_id, group_id, user, group, until in s.execute(rows.where(Assignment.vm_id.in_(some))):
             found[vm_id].append(Holder(user_id, group_id, group if user is None else user, until))
     return dict(found)
+
+
+@reads
+def newcomers(s: Session, row: Assignment, starts_at: datetime | None, ends_at: datetime | None) -> list[Holder]:
+    """Who has an assignment's machine in a new span of time and not in that of the assignment as it is."""
+    if (starts_at, ends_at) == (row.starts_at, row.ends_at):
+        return []
+    known = holders(s, [row.vm_id], row.starts_at, row.ends_at).get(row.vm_id, [])
+    return [each for each in holders(s, [row.vm_id], starts_at, ends_at).get(row.vm_id, []) if each not in known]

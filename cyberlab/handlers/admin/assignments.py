@@ -263,8 +263,7 @@ class EditAssignmentHandler(AssignmentHandler, EditHandler[Assignment, Terms]):
     async def save(self, row: Assignment, given: Terms, version: int) -> None:
         """Change it; ask first where others come into its time who were not there before."""
         if self.get_body_argument("shared", "") != "1":
-            known = await self._holders(row, row.starts_at, row.ends_at)
-            new = [each for each in await self._holders(row, given.starts_at, given.ends_at) if each not in known]
+            new = await self.portal.database.run(overlaps.newcomers, row, given.starts_at, given.ends_at)
             if new:
                 self.others = ", ".join(holder.name for holder in new[:NAMED])
                 raise Conflict("ends_at", Phrase(SHARED.key, names=self.others))
@@ -279,12 +278,6 @@ class EditAssignmentHandler(AssignmentHandler, EditHandler[Assignment, Terms]):
             version=version,
         )
         self.done(LIST, Phrase("The assignment of %(machine)s was saved.", machine=row.vm.name or row.vm.vmid))
-
-    async def _holders(
-        self, row: Assignment, starts_at: datetime | None, ends_at: datetime | None
-    ) -> list[overlaps.Holder]:
-        found = await self.portal.database.run(overlaps.holders, [row.vm_id], starts_at, ends_at)
-        return found.get(row.vm_id, [])
 
     async def show(self, form: Form, row: Assignment) -> None:
         """The form."""
