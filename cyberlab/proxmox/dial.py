@@ -12,6 +12,7 @@ from cyberlab import problems
 from cyberlab.problems import Problem
 from cyberlab.proxmox.hostkeys import HostKeys
 from cyberlab.proxmox.names import resolve
+from cyberlab.proxmox.transport import Transport
 from cyberlab.settings import ClusterSettings
 
 _KEEPALIVE_SECONDS = 15
@@ -48,9 +49,9 @@ def _attempt(settings: ClusterSettings, keys: HostKeys, key: paramiko.PKey, unti
         sock = _tcp(settings.ssh_host, settings.ssh_port, until)
     except OSError as error:
         raise Problem(problems.SSH_REFUSED, f"{where}: {error.strerror or error}") from None
-    transport: paramiko.Transport | None = None
+    transport: Transport | None = None
     try:
-        transport = paramiko.Transport(sock, disabled_algorithms=_DISABLED)
+        transport = Transport(sock, disabled_algorithms=_DISABLED)
         transport.set_log_channel(_SILENT)
         keys.prefer(transport)
         transport.banner_timeout = transport.handshake_timeout = _left(until)
