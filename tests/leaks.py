@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-GRACE = 3.0  # seconds for what is ending already: a closed connection's last callback, a killed child
+GRACE = 10.0  # seconds for what is ending already: a closed connection's last callback, a killed child
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cyberlab.settings import ClusterSettings
 from tests import services
 
-DEADLINE = 10.0
+DEADLINE = 25.0
 _MARK = "CYBERLAB_TEST_SSHD"
 
 

@@ -36,7 +36,7 @@ def _query(url: str) -> dict[str, str]:
     return dict(parse_qsl(urlsplit(url).query))
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_the_whole_way_at_a_real_server(server: str) -> None:
     backend = CasBackend("cas", CasOptions(url=server))
     start = await backend.begin(CALLBACK)
@@ -60,7 +60,7 @@ async def test_the_whole_way_at_a_real_server(server: str) -> None:
     backend.close()
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_server_of_version_two(server: str) -> None:
     backend = CasBackend("cas", CasOptions(url=server, protocol=2))
     start = await backend.begin(CALLBACK)
@@ -86,7 +86,7 @@ def test_a_subject_is_one_value(values: str, subject: str) -> None:
     assert CasBackend("cas", options).identity(answer).subject == subject
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_ticket_for_another_service_is_refused(server: str) -> None:
     backend = CasBackend("cas", CasOptions(url=server))
     start = await backend.begin(f"{HOME}/auth/another")

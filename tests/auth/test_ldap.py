@@ -6,7 +6,6 @@ import asyncio
 import re
 import socket
 import threading
-import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,10 +50,17 @@ def slapd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slapd]:
 
 
 @pytest.fixture
-def silent() -> Iterator[str]:
-    """A server that takes connections and never says a word."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
+def listener() -> Iterator[socket.socket]:
+    """Takes connections, and leaves them alone."""
+    with socket.create_server(("127.0.0.1", 0)) as made:
+        made.settimeout(0.0)
+        yield made
+
+
+@pytest.fixture
+def silent(listener: socket.socket) -> str:
+    """A server that never says a word."""
+    return f"127.0.0.1:{listener.getsockname()[1]}"
 
 
 def backend(slapd: Slapd, **changes: Any) -> LdapBackend:
@@ -227,12 +233,15 @@ def test_nobody_listens(slapd: Slapd) -> None:
         backend(slapd, servers=[f"ldap://127.0.0.1:{free_port()}"]).authenticate("anna", PASSWORD)
 
 
-def test_fail_over_and_the_dead_server_is_asked_last_from_then_on(slapd: Slapd, silent: str) -> None:
+def test_fail_over_and_the_dead_server_is_asked_last_from_then_on(
+    slapd: Slapd, listener: socket.socket, silent: str
+) -> None:
     campus = backend(slapd, servers=[f"ldap://{silent}", slapd.url], timeout=1)
     assert campus.authenticate("anna", PASSWORD) is not None
-    begun = time.monotonic()
+    listener.accept()[0].close()
     assert campus.authenticate("anna", PASSWORD) is not None
-    assert time.monotonic() - begun < 1.0, "the silent server was asked first again"
+    with pytest.raises(BlockingIOError):  # nobody has come again
+        listener.accept()
 
 
 def test_one_that_cannot_be_reached_is_left_alone_for_a_moment(slapd: Slapd, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,7 +279,7 @@ async def _hang(slapd: Slapd, server: str) -> int:
 
 @pytest.mark.parametrize("scheme", ["ldap", "ldaps"])
 def test_a_directory_that_hangs_holds_up_nobody(slapd: Slapd, silent: str, scheme: str) -> None:
-    assert asyncio.run(_hang(slapd, f"{scheme}://{silent}")) > 20
+    assert asyncio.run(_hang(slapd, f"{scheme}://{silent}")) > 5
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def _query(url: str) -> dict[str, str]:
     return dict(parse_qsl(urlsplit(url).query))
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_the_whole_way_at_a_real_server(provider: str) -> None:
     options = OidcOptions(issuer=provider, client_id=CLIENT_ID, client_secret=SecretStr(CLIENT_SECRET))
     backend = OidcBackend("uni", options)
@@ -59,7 +59,7 @@ async def test_the_whole_way_at_a_real_server(provider: str) -> None:
     backend.close()
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_wrong_secret_is_refused_by_a_real_server(provider: str) -> None:
     options = OidcOptions(issuer=provider, client_id=CLIENT_ID, client_secret=SecretStr("wrong"))
     backend = OidcBackend("uni", options)

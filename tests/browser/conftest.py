@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Page, async_playwright, expect
 from tornado.httpserver import HTTPServer
 from tornado.web import Application
 
 from cyberlab.handlers.routes import ID, make_application
 from cyberlab.settings import ROOT
-from tests import services
+from tests import patience, services
 from tests.browser.console import ScriptedConsole, ScriptedSocket
 from tests.databases import SqliteTemplate
 from tests.web import PASSWORD, World
 
 # Reports what the page itself cannot: the event fires for every violation, also those that log nothing.
+expect.set_options(timeout=patience.BROWSER)
+
 WATCH = """
 document.addEventListener("securitypolicyviolation", (event) => {
   console.error(`CSP violation: ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}`);
@@ -78,7 +80,7 @@ def open_page(http_server: HTTPServer, base_url: str) -> OpenPage:
                 context = await browser.new_context(base_url=base_url, **options)  # type: ignore[arg-type]
                 await context.add_init_script(WATCH)
                 page = await context.new_page()
-                page.set_default_timeout(15_000)
+                page.set_default_timeout(patience.BROWSER)
                 page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
                 page.on("pageerror", lambda error: said.append(str(error)))
                 if who is not None:

@@ -35,7 +35,7 @@ class ScriptedConsole:
 
     async def pressed(self, count: int) -> list[tuple[int, int, int]]:
         """The key events, once there are so many."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len(self.keys) < count:
                 await asyncio.sleep(0.02)
         return self.keys

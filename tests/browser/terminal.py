@@ -24,7 +24,7 @@ class ScriptedTerminals(ScriptedConsole):
 
     async def has(self, typed: bytes) -> None:
         """Wait until this has been typed, nothing else."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while self.typed != typed:
                 assert typed.startswith(self.typed), (self.typed, typed)
                 self.changed.clear()
@@ -32,7 +32,7 @@ class ScriptedTerminals(ScriptedConsole):
 
     async def sized(self, count: int) -> Resize:
         """The size, once so many have come."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len(self.sizes) < count:
                 self.changed.clear()
                 await self.changed.wait()

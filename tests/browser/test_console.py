@@ -33,7 +33,7 @@ def path(world: World) -> str:
     return f"/student/console/{world.vms['kali']}"
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_picture_and_keys(open_page: OpenPage, console: ScriptedConsole, path: str) -> None:
     async with open_page("student") as page:
         await page.get_by_role("link", name="Open kali").click()
@@ -52,7 +52,7 @@ async def test_picture_and_keys(open_page: OpenPage, console: ScriptedConsole, p
         ]  # fmt: skip
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_text_is_typed_in_the_machines_layout(open_page: OpenPage, console: ScriptedConsole, path: str) -> None:
     async with open_page("student") as page:
         await page.goto(path)
@@ -73,7 +73,7 @@ async def test_text_is_typed_in_the_machines_layout(open_page: OpenPage, console
         assert console.clipboard == ["Z@\n"]
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_every_layout_has_a_key_for_every_ascii_character(open_page: OpenPage, path: str) -> None:
     async with open_page("student") as page:
         await page.goto(path)
@@ -93,7 +93,7 @@ async def test_every_layout_has_a_key_for_every_ascii_character(open_page: OpenP
         assert missing == ["us", "gb", "de", "fr"]
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_refusal_is_a_card_with_its_id(open_page: OpenPage, console: ScriptedConsole, path: str) -> None:
     console.end = STOPPED
     async with open_page("student") as page:
@@ -111,7 +111,7 @@ async def test_a_refusal_is_a_card_with_its_id(open_page: OpenPage, console: Scr
         await expect(card).to_be_hidden()
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_lost_connection_comes_back(open_page: OpenPage, console: ScriptedConsole, path: str) -> None:
     async with open_page("student") as page:
         await page.goto(path)
@@ -131,7 +131,7 @@ async def test_a_lost_connection_comes_back(open_page: OpenPage, console: Script
         assert console.opened == 3
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_leaving_the_page_is_no_lost_connection(open_page: OpenPage, console: ScriptedConsole, path: str) -> None:
     """Firefox closes the websocket when a link is followed; the page must neither say so nor open it again."""
     async with open_page("student") as page:
@@ -149,7 +149,7 @@ async def test_leaving_the_page_is_no_lost_connection(open_page: OpenPage, conso
         assert console.opened == 1
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_browser_with_less(open_page: OpenPage, console: ScriptedConsole, path: str) -> None:
     """Without https there is no clipboard, and no iPhone shows a page in full screen."""
     console.end = STOPPED
@@ -165,7 +165,7 @@ async def test_a_browser_with_less(open_page: OpenPage, console: ScriptedConsole
         await expect(page.locator("#fullscreen")).to_be_hidden()
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_an_end_that_passes_is_waited_for(open_page: OpenPage, console: ScriptedConsole, path: str) -> None:
     async with open_page("student") as page:
         await page.goto(path)
@@ -177,7 +177,7 @@ async def test_an_end_that_passes_is_waited_for(open_page: OpenPage, console: Sc
         await _connected(page)
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_an_end_leads_to_the_portals_own_help(open_page: OpenPage, console: ScriptedConsole, path: str) -> None:
     console.end = STOPPED
     async with open_page("teacher") as page:
@@ -190,7 +190,7 @@ async def test_an_end_leads_to_the_portals_own_help(open_page: OpenPage, console
         await expect(help_page.get_by_text("Start it in Proxmox.")).to_be_visible()
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_refused_upgrade_names_its_cause(
     open_page: OpenPage, console: ScriptedConsole, world: World, path: str
 ) -> None:
@@ -206,7 +206,7 @@ async def test_a_refused_upgrade_names_its_cause(
         await expect(page.get_by_role("link", name="Sign in")).to_be_hidden()
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_signed_out_elsewhere_leads_to_the_sign_in(
     open_page: OpenPage, console: ScriptedConsole, world: World, path: str
 ) -> None:
@@ -225,7 +225,7 @@ async def test_signed_out_elsewhere_leads_to_the_sign_in(
         await _connected(page)
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_the_way_out_of_the_screen_by_keyboard(open_page: OpenPage, console: ScriptedConsole, path: str) -> None:
     async with open_page("student") as page:
         await page.goto(path)

@@ -13,7 +13,7 @@ from tests.web import PASSWORD, TEST, World
 PHONE = {"width": 360, "height": 740}
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_german_browser_gets_german_pages_until_english_is_chosen(open_page: OpenPage) -> None:
     async with open_page("student", locale="de-DE") as page:
         await expect(page).to_have_title("Meine Maschinen · CyberLab")
@@ -29,7 +29,7 @@ async def test_a_german_browser_gets_german_pages_until_english_is_chosen(open_p
         await expect(page).to_have_title("Anmelden · CyberLab")
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_language_is_chosen_on_the_sign_in_page(open_page: OpenPage) -> None:
     async with open_page() as page:
         await page.goto("/student")
@@ -40,7 +40,7 @@ async def test_a_language_is_chosen_on_the_sign_in_page(open_page: OpenPage) -> 
         await expect(page).to_have_title("Meine Maschinen · CyberLab")
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_times_are_shown_and_read_in_the_browser_s_zone(open_page: OpenPage, world: World) -> None:
     async with open_page("admin", timezone_id="America/New_York") as page:
         await page.goto("/admin/assignments/new?user=student&vm=pve/101")
@@ -61,7 +61,7 @@ async def test_times_are_shown_and_read_in_the_browser_s_zone(open_page: OpenPag
     assert row.ends_at == datetime(2030, 7, 1, 12, 0, tzinfo=UTC)
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_the_console_speaks_the_language(open_page: OpenPage, console: ScriptedConsole, world: World) -> None:
     async with open_page("student", locale="de-DE") as page:
         await page.goto(f"/student/console/{world.vms['kali']}")
@@ -73,7 +73,7 @@ async def test_the_console_speaks_the_language(open_page: OpenPage, console: Scr
         await expect(page.locator("#text-status")).to_have_text("2 von 2 Zeichen getippt")
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_zone_is_chosen_from_suggestions(open_page: OpenPage) -> None:
     async with open_page("student", timezone_id="America/New_York") as page:
         await page.goto("/account/preferences")

@@ -11,7 +11,7 @@ from tests.web import PASSWORD, World, resource
 PHONE = {"width": 360, "height": 740}
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_sign_in_by_keyboard_and_out(open_page: OpenPage) -> None:
     async with open_page() as page:
         await page.goto("/student")
@@ -34,7 +34,7 @@ async def test_sign_in_by_keyboard_and_out(open_page: OpenPage) -> None:
         await expect(page).to_have_title("Sign in · CyberLab")
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_states_arrive_and_a_machine_starts(open_page: OpenPage, world: World) -> None:
     world.cluster.found = [resource(100, "kali", "stopped")]
     async with open_page("student") as page:
@@ -48,7 +48,7 @@ async def test_states_arrive_and_a_machine_starts(open_page: OpenPage, world: Wo
         await expect(page.get_by_role("button", name="Start kali")).to_be_hidden()
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_the_skip_link_comes_first(open_page: OpenPage) -> None:
     async with open_page("student") as page:
         await page.keyboard.press("Tab")
@@ -57,7 +57,7 @@ async def test_the_skip_link_comes_first(open_page: OpenPage) -> None:
         await expect(page.locator("main")).to_be_focused()
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_user_is_created_edited_and_removed(open_page: OpenPage, world: World) -> None:
     async with open_page("admin") as page:
         await page.get_by_role("navigation", name="Admin").get_by_role("link", name="Users").click()
@@ -85,7 +85,7 @@ async def test_a_user_is_created_edited_and_removed(open_page: OpenPage, world: 
         assert await world.database.run(users.by_name, "anna") is None
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_machine_that_was_found_is_assigned(open_page: OpenPage, world: World) -> None:
     world.cluster.found.append(resource(300, "fresh"))
     await ClusterWatch(world.database, world.portal.clusters["pve"]).look()

@@ -58,7 +58,7 @@ async def _add(page: Page, name: str = "key") -> None:
     await page.get_by_role("button", name="Add a passkey").click()
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_passkey_is_added_used_and_removed(open_page: OpenPage, world: World) -> None:
     async with open_page() as page:
         await _authenticator(page)
@@ -85,7 +85,7 @@ async def test_a_passkey_is_added_used_and_removed(open_page: OpenPage, world: W
         await sign_in(page, "student")
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_who_needs_a_factor_may_enrol_a_passkey(open_page: OpenPage, world: World) -> None:
     async with open_page() as page:
         await _authenticator(page)
@@ -98,7 +98,7 @@ async def test_who_needs_a_factor_may_enrol_a_passkey(open_page: OpenPage, world
         assert await world.database.run(factors.enrolled, world.users["teacher"]) == {"webauthn"}
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_an_answer_is_good_once_here_and_for_its_user(open_page: OpenPage, world: World) -> None:
     sent: list[dict[str, str]] = []
 
@@ -149,7 +149,7 @@ async def test_an_answer_is_good_once_here_and_for_its_user(open_page: OpenPage,
         await world.portal.passkeys.verify(world.users["other"], b"y" * 32, used["answer"])
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_browser_that_is_told_no_says_so(open_page: OpenPage, world: World) -> None:
     async with open_page() as page:
         await _authenticator(page)

@@ -44,7 +44,7 @@ async def _opened(page: Page, path: str) -> None:
     await expect(page.locator("#terminal textarea")).to_be_focused()
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_what_is_typed_and_what_is_drawn(open_page: OpenPage, console: ScriptedTerminals, path: str) -> None:
     async with open_page("student") as page:
         await _opened(page, path)
@@ -60,7 +60,7 @@ async def test_what_is_typed_and_what_is_drawn(open_page: OpenPage, console: Scr
         assert console.sizes, "the terminal has been told its size"
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_keys_that_a_phone_does_not_have(open_page: OpenPage, console: ScriptedTerminals, path: str) -> None:
     async with open_page("student", viewport={"width": 360, "height": 640}) as page:
         await _opened(page, path)
@@ -80,7 +80,7 @@ async def test_keys_that_a_phone_does_not_have(open_page: OpenPage, console: Scr
             assert 0 <= place["x"] <= place["x"] + place["width"] <= 360
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_the_window_gives_the_size(open_page: OpenPage, console: ScriptedTerminals, path: str) -> None:
     async with open_page("student", viewport={"width": 1000, "height": 700}) as page:
         await _opened(page, path)
@@ -92,7 +92,7 @@ async def test_the_window_gives_the_size(open_page: OpenPage, console: ScriptedT
         assert narrow.rows < wide.rows
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_text_is_pasted_in_pieces(open_page: OpenPage, console: ScriptedTerminals, path: str) -> None:
     async with open_page("student") as page:
         await _opened(page, path)
@@ -109,7 +109,7 @@ async def test_a_text_is_pasted_in_pieces(open_page: OpenPage, console: Scripted
         await expect(page.locator("#terminal textarea")).to_be_focused()
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_too_much_text_is_not_lost(open_page: OpenPage, console: ScriptedTerminals, path: str) -> None:
     async with open_page("student") as page:
         await _opened(page, path)
@@ -121,7 +121,7 @@ async def test_too_much_text_is_not_lost(open_page: OpenPage, console: ScriptedT
         assert console.typed == b""
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_text_is_copied(open_page: OpenPage, console: ScriptedTerminals, path: str) -> None:
     async with open_page("student", permissions=["clipboard-read", "clipboard-write"]) as page:
         await _opened(page, path)
@@ -137,7 +137,7 @@ async def test_text_is_copied(open_page: OpenPage, console: ScriptedTerminals, p
         await console.has(b"Welcome.")
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_lost_connection_comes_back(open_page: OpenPage, console: ScriptedTerminals, path: str) -> None:
     async with open_page("student") as page:
         await _opened(page, path)
@@ -158,7 +158,7 @@ async def test_a_lost_connection_comes_back(open_page: OpenPage, console: Script
         assert console.sizes[count - 1] == console.sizes[-1], "the new terminal was told the size"
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_refusal_is_a_card(open_page: OpenPage, console: ScriptedTerminals, path: str) -> None:
     console.end = {"code": "vm-stopped", "title": "This machine is switched off", "advice": "Start it.", "retry": False}
     async with open_page("student") as page:
@@ -170,7 +170,7 @@ async def test_a_refusal_is_a_card(open_page: OpenPage, console: ScriptedTermina
         await expect(page.locator("body")).to_have_attribute("data-phase", "connected")
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_the_way_out_of_the_terminal_by_keyboard(
     open_page: OpenPage, console: ScriptedTerminals, path: str
 ) -> None:

@@ -66,7 +66,7 @@ async def test_screens_in_sight_are_shown(
         await page.evaluate(HIDE, True)
         await page.clock.fast_forward(6_000)
         await expect(page.locator("[data-phase=closed]")).to_have_count(5)
-        async with asyncio.timeout(15), console.gone:
+        async with asyncio.timeout(30), console.gone:
             await console.gone.wait_for(lambda: console.live == [])
         console.end = FULL
         await page.evaluate(HIDE, False)

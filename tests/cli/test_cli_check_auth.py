@@ -127,7 +127,7 @@ async def _found(findings: AsyncIterator[Finding]) -> list[Finding]:
     return [finding async for finding in findings]
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_real_issuer(tmp_path: Path) -> None:
     with servers.oidc_provider(CALLBACK, CALLBACK, tmp_path / "log") as issuer:
         for secret, client in ((servers.CLIENT_SECRET, True), ("old", False)):
@@ -144,7 +144,7 @@ async def test_a_real_issuer(tmp_path: Path) -> None:
             assert servers.CLIENT_SECRET not in repr(found)
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_an_issuer_that_is_not_what_it_should_be() -> None:
     issuer = Issuer()
     issuer.userinfo = {"keys": [{"kty": "new"}]}
@@ -182,7 +182,7 @@ async def test_an_issuer_that_is_not_what_it_should_be() -> None:
     await issuer.stop()
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_real_cas_server(tmp_path: Path) -> None:
     with servers.cas_server(tmp_path) as url:
         backend = CasBackend("cas", CasOptions(url=url))

@@ -85,7 +85,7 @@ def _answer(node: SimulatedCluster, monkeypatch: pytest.MonkeyPatch, outcome: Ou
     monkeypatch.setattr(node.commands, "run", answer)
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_no_pvesh_there(run: Check, node: SimulatedCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     _answer(node, monkeypatch, Outcome(127, "", "bash: line 1: pvesh: command not found\n"))
     result = await run(PROXMOX_WARM_WORKERS="0")
@@ -93,14 +93,14 @@ async def test_no_pvesh_there(run: Check, node: SimulatedCluster, monkeypatch: p
     assert [result.marks[step] for step in STEPS[4:]] == ["–"] * 11
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_pvesh_but_not_root(run: Check, node: SimulatedCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     _answer(node, monkeypatch, Outcome(255, "", "please run as root\n"))
     result = await run(PROXMOX_WARM_WORKERS="0")
     result.explains("pvesh", "pvesh-missing", "works as root only", "PROXMOX_SSH_USER to root")
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_a_pvesh_that_cannot_be_kept_loaded(run: Check, node: SimulatedCluster) -> None:
     node.options.warm = False
     result = await run()
@@ -109,14 +109,14 @@ async def test_a_pvesh_that_cannot_be_kept_loaded(run: Check, node: SimulatedClu
     assert "falls back to the plain command and costs it 0.6 CPU-seconds: Can't locate PVE/API2.pm" in said
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_pvesh_that_hangs(run: Check, node: SimulatedCluster) -> None:
     node.options.call_cost = 60.0
     result = await run(PROXMOX_PVESH_TIMEOUT="0.3", PROXMOX_WARM_WORKERS="0")
     result.explains("pvesh", "pvesh-timeout", "no answer within PROXMOX_PVESH_TIMEOUT", "time pvesh get /version")
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_a_cookie_that_cannot_be_made_stops_only_what_needs_it(
     run: Check, node: SimulatedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,7 +132,7 @@ async def test_a_cookie_that_cannot_be_made_stops_only_what_needs_it(
     assert [result.marks[step] for step in ("VM", "ticket", "TLS", "websocket")] == ["✓", "✓", "✓", "–"]
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_ssh_and_web_of_two_clusters(run: Check, stranger: SimulatedCluster) -> None:
     result = await run(PROXMOX_HOST=_web(stranger))
     result.explains("TLS", "tls-mismatch", "not signed by the cluster's CA")
@@ -144,14 +144,14 @@ async def test_ssh_and_web_of_two_clusters(run: Check, stranger: SimulatedCluste
     assert "detail: 401 Authentication failed!" in result.said["websocket"]
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_ssh_and_web_of_two_nodes_whose_clocks_differ(run: Check, relative: SimulatedCluster) -> None:
     relative.tickets.clock = lambda: time.time() + 60
     result = await run(PROXMOX_HOST=_web(relative))
     result.explains("websocket", "ticket-refused", "clocks differ", "timedatectl", "401 permission denied - invalid")
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_ssh_and_web_of_two_nodes(run: Check, relative: SimulatedCluster) -> None:
     """Cookie and ticket hold on every node of a cluster, but the console's port is open where pvesh ran."""
     result = await run(PROXMOX_HOST=_web(relative), CONSOLE_HANDSHAKE_TIMEOUT="1")
@@ -161,7 +161,7 @@ async def test_ssh_and_web_of_two_nodes(run: Check, relative: SimulatedCluster) 
     )  # fmt: skip
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_the_certificate_of_another_node_is_noticed(run: Check, node: SimulatedCluster) -> None:
     node.consoles.here = "pve2"  # whose name the task's id bears; the certificate is pve1's
     result = await run()
@@ -170,7 +170,7 @@ async def test_the_certificate_of_another_node_is_noticed(run: Check, node: Simu
 
 
 @pytest.mark.parametrize(("ahead", "words"), [(100, "ahead of"), (-100, "behind")])
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_a_clock_that_is_off(run: Check, node: SimulatedCluster, ahead: int, words: str) -> None:
     node.tickets.clock = lambda: time.time() + ahead
     result = await run()
@@ -180,13 +180,13 @@ async def test_a_clock_that_is_off(run: Check, node: SimulatedCluster, ahead: in
     assert 95 <= int(said.partition("the clock of pve1 is ")[2].partition(" s ")[0]) <= 101
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_a_clock_that_is_a_little_off(run: Check, node: SimulatedCluster) -> None:
     node.tickets.clock = lambda: time.time() + 5
     assert "warning" not in (await run()).said["auth cookie"]
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_tickets_of_old(run: Check, node: SimulatedCluster) -> None:
     node.options.hardened = False
     result = await run()
@@ -194,7 +194,7 @@ async def test_tickets_of_old(run: Check, node: SimulatedCluster) -> None:
     assert result.said["ticket"].startswith("old format, from before April 2026; pvesh ran on pve1")
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_a_cookie_by_password(run: Check, node: SimulatedCluster) -> None:
     password = node.state.users["root@pam"].password
     result = await run(PROXMOX_PASSWORD=password)
@@ -203,7 +203,7 @@ async def test_a_cookie_by_password(run: Check, node: SimulatedCluster) -> None:
     assert password not in str(result)
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_a_wrong_password_is_not_shown(run: Check) -> None:
     result = await run(PROXMOX_PASSWORD="not that one")
     assert result.failed() == ["auth cookie"]
@@ -212,14 +212,14 @@ async def test_a_wrong_password_is_not_shown(run: Check) -> None:
     assert "not that one" not in str(result)
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_a_user_who_is_not_the_tickets(run: Check) -> None:
     result = await run(PROXMOX_USER="gw@pve", PROXMOX_PASSWORD="any")
     assert "PROXMOX_USER: must be root@pam" in result.said["settings"]
     assert result.failed() == ["settings"]
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_a_problem_that_comes_twice_is_explained_once(run: Check, node: SimulatedCluster) -> None:
     """Nothing trusts the certificate, neither the sign-in nor the console."""
     result = await run(PROXMOX_PASSWORD="any", PROXMOX_TLS_FINGERPRINT="0" * 64)
@@ -228,7 +228,7 @@ async def test_a_problem_that_comes_twice_is_explained_once(run: Check, node: Si
     assert "cause: the same as above detail: the certificate is not the pinned one, but " in result.said["TLS"]
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_a_screen_that_closes(run: Check, node: SimulatedCluster) -> None:
     await node.booted()
     await node.guests[100].stop()  # the cluster has not noticed
@@ -236,7 +236,7 @@ async def test_a_screen_that_closes(run: Check, node: SimulatedCluster) -> None:
     result.explains("VNC sign-in", "upstream-closed", "A bare TCP close", "Try again when the VM runs")
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_a_vm_that_stops_meanwhile_is_told_by_the_cluster(
     run: Check, node: SimulatedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -252,7 +252,7 @@ async def test_a_vm_that_stops_meanwhile_is_told_by_the_cluster(
     result.explains("VNC sign-in", "vm-stopped", "Start it in Proxmox", "is stopped (seen first: upstream-closed: ")
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_a_viewer_that_comes_in_between(
     run: Check, node: SimulatedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,7 +267,7 @@ async def test_a_viewer_that_comes_in_between(
     result.explains("VNC sign-in", "vnc-auth-failed", "another viewer", "Try again", "detail: Authentication failed")
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_the_vm_that_is_chosen(run: Check, node: SimulatedCluster) -> None:
     """A running one, rather on the node that SSH leads to."""
     await node.booted()
@@ -280,7 +280,7 @@ async def test_the_vm_that_is_chosen(run: Check, node: SimulatedCluster) -> None
     (await run()).explains("VM", "vm-stopped", "Start it in Proxmox", "detail: none of the 7 VMs of demo runs")
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_a_vm_that_is_locked_but_runs(run: Check, node: SimulatedCluster) -> None:
     node.lock_vm(100, "backup")
     result = await run("demo/100")
@@ -288,14 +288,14 @@ async def test_a_vm_that_is_locked_but_runs(run: Check, node: SimulatedCluster) 
     assert result.said["VM"] == "demo/100 kali-07 runs on pve1 warning: demo/100 is locked (backup)"
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_no_connection_stays(run: Check, node: SimulatedCluster) -> None:
     assert (await run()).status == 0
     while node.api.connections or node.consoles.listening:
         await asyncio.sleep(0.01)
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_over_https_alone(run: Check, node: SimulatedCluster) -> None:
     await node.booted()
     node.state.tokens["root@pam!lab"] = "tokens-secret"

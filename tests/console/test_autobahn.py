@@ -209,7 +209,7 @@ CASES: dict[str, Case] = {
 
 
 @pytest.mark.parametrize("number", CASES)
-@pytest.mark.gen_test(timeout=10)
+@pytest.mark.gen_test
 async def test_case(number: str) -> None:
     await play(CASES[number])
 
@@ -228,7 +228,7 @@ MEGA = 1 << 20
         *[pytest.param(MEGA, 0, 64 << n, id=f"9.6.{n + 1}") for n in range(6)],
     ],
 )
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_large_binary_message(size: int, fragment: int, cut: int) -> None:
     payload = (bytes(range(251)) * (size // 251 + 1))[:size]
     key = b"\x37\xfa\x21\x3d"
@@ -243,7 +243,7 @@ async def test_large_binary_message(size: int, fragment: int, cut: int) -> None:
 @pytest.mark.parametrize(
     "size", [pytest.param(size, id=f"9.8.{n}") for n, size in enumerate((0, 16, 64, 256, 1024, 4096), 1)]
 )
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_thousand_round_trips(size: int) -> None:
     async with echoing() as browser:
         for _ in range(1000):

@@ -94,7 +94,7 @@ def test_the_number_of_cases() -> None:
 
 
 @pytest.mark.parametrize("number", CASES)
-@pytest.mark.gen_test(timeout=10)
+@pytest.mark.gen_test
 async def test_case(number: str) -> None:
     await play(CASES[number])
 
@@ -114,7 +114,7 @@ HEADER = 6
     ],
     ids=["6.4.1", "6.4.2", "6.4.3", "6.4.4"],
 )
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_it_fails_at_the_first_wrong_byte_with_the_rest_still_to_come(begun: bytes, more: bytes) -> None:
     async with echoing() as browser:
         browser.writer.write(begun)

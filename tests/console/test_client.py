@@ -70,7 +70,7 @@ class Recorder(RelayEnd):
 # --- the inbox
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_what_the_web_server_had_read_comes_first() -> None:
     sent = frames.client_frame(BINARY, b"RFB 003.008\n")
     async with linked(leftover=sent[:-3]) as (link, browser):
@@ -80,7 +80,7 @@ async def test_what_the_web_server_had_read_comes_first() -> None:
         assert link.take_inbox() in (b"", b"\x00")
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_handshake_byte_by_byte_in_fragments() -> None:
     async with linked() as (link, browser):
         for index in range(12):
@@ -92,7 +92,7 @@ async def test_a_handshake_byte_by_byte_in_fragments() -> None:
 
 
 @pytest.mark.parametrize("how", ["close", "reset", "close frame"])
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_browser_that_leaves_ends_the_wait_for_it(how: str) -> None:
     async with linked() as (link, browser):
         waiting = asyncio.ensure_future(link.receive(12))
@@ -120,7 +120,7 @@ async def test_a_browser_that_leaves_ends_the_wait_for_it(how: str) -> None:
     ],
     ids=["text", "a large inbox", "a large inbox in frames", "a large frame", "not masked", "no frame at all"],
 )
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_before_the_relay_a_broken_rule_closes(data: bytes, code: int) -> None:
     async with linked(max_frame=65_536) as (link, browser):
         browser.writer.write(data)
@@ -130,7 +130,7 @@ async def test_before_the_relay_a_broken_rule_closes(data: bytes, code: int) -> 
         assert link.end_reason == "client-protocol"
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_with_a_relay_a_broken_rule_is_the_relays_to_tell() -> None:
     async with linked() as (link, browser):
         relay = Recorder(link)
@@ -146,7 +146,7 @@ async def test_with_a_relay_a_broken_rule_is_the_relays_to_tell() -> None:
 # --- control frames
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_ping_is_answered_and_a_pong_is_not() -> None:
     async with linked() as (link, browser):
         browser.send(b"unasked", PONG)
@@ -158,7 +158,7 @@ async def test_a_ping_is_answered_and_a_pong_is_not() -> None:
         assert await browser.frame() == (PING, b"")
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_frames_of_our_own_wait_for_a_gap_and_the_newest_pongs_count() -> None:
     async with linked(events=True) as (link, browser):
         Recorder(link)
@@ -180,7 +180,7 @@ async def test_frames_of_our_own_wait_for_a_gap_and_the_newest_pongs_count() -> 
         assert await browser.closed() == (4000, "bye")
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_pings_without_end_from_a_browser_that_does_not_read() -> None:
     """Answers must not pile up here: only the newest ping needs one (RFC 6455, 5.5.3)."""
     async with linked() as (link, browser):
@@ -204,7 +204,7 @@ async def test_pings_without_end_from_a_browser_that_does_not_read() -> None:
         assert False in relay.told
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_events_go_to_a_page_that_asked_and_never_after_the_close_frame() -> None:
     async with linked() as (link, browser):
         link.send_event(event="step")
@@ -224,7 +224,7 @@ async def test_events_go_to_a_page_that_asked_and_never_after_the_close_frame() 
 # --- turns
 
 
-@pytest.mark.gen_test(timeout=10)
+@pytest.mark.gen_test
 async def test_a_flood_is_read_in_turns_and_not_while_upstream_is_full() -> None:
     async with linked() as (link, browser):
         relay = Recorder(link)

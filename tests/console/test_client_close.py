@@ -31,7 +31,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     ("sent", "echoed"), [(b"", 1000), (b"\x03\xe8", 1000), (b"\x03\xe9bye", 1001), (b"\x0f\xa1", 4001)]
 )
 @pytest.mark.usefixtures("patient")
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_the_browsers_close_is_answered_and_the_server_hangs_up_first(sent: bytes, echoed: int) -> None:
     async with linked() as (link, browser):
         relay = Recorder(link)
@@ -45,7 +45,7 @@ async def test_the_browsers_close_is_answered_and_the_server_hangs_up_first(sent
 
 
 @pytest.mark.usefixtures("patient")
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_our_close_is_answered_by_the_browser() -> None:
     async with linked() as (link, browser):
         relay = Recorder(link)
@@ -61,7 +61,7 @@ async def test_our_close_is_answered_by_the_browser() -> None:
     ("sent", "code"), [(b"\x03", 1002), (b"\x03\xed", 1002), (b"\x03\xe8\xff", 1007), (b"\xff\xff", 1002)]
 )
 @pytest.mark.usefixtures("patient")
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_close_frame_that_breaks_the_rules_is_one_all_the_same(sent: bytes, code: int) -> None:
     async with linked() as (_, browser):
         browser.send(sent, CLOSE)
@@ -70,7 +70,7 @@ async def test_a_close_frame_that_breaks_the_rules_is_one_all_the_same(sent: byt
 
 
 @pytest.mark.usefixtures("patient")
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_browser_that_broke_the_rules_and_goes_on_talking_still_reads_why() -> None:
     """Closing with its bytes unread would send a reset, which may overtake our close frame."""
     async with linked() as (link, browser):
@@ -92,7 +92,7 @@ async def test_a_browser_that_broke_the_rules_and_goes_on_talking_still_reads_wh
 
 @pytest.mark.parametrize("answer", [b"\x03", b"\x00\x00", b"\x03\xe8\xff"])
 @pytest.mark.usefixtures("patient")
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_any_answer_to_our_close_is_one(answer: bytes) -> None:
     async with linked() as (link, browser):
         link.close(4000, "x")
@@ -102,7 +102,7 @@ async def test_any_answer_to_our_close_is_one(answer: bytes) -> None:
 
 
 @pytest.mark.usefixtures("hasty")
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_browser_that_never_answers_is_dropped() -> None:
     async with linked() as (link, browser):
         relay = Recorder(link)
@@ -113,7 +113,7 @@ async def test_a_browser_that_never_answers_is_dropped() -> None:
 
 @pytest.mark.parametrize("closer", ["browser", "server"])
 @pytest.mark.usefixtures("hasty")
-@pytest.mark.gen_test(timeout=10)
+@pytest.mark.gen_test
 async def test_a_browser_that_does_not_read_the_rest_is_dropped(closer: str) -> None:
     async with linked() as (link, browser):
         relay = Recorder(link)
@@ -137,7 +137,7 @@ def mid_frame(link: object, browser: BrowserEnd) -> FrameTracker:
 
 @pytest.mark.parametrize("both", [False, True], ids=["one side", "both sides at once"])
 @pytest.mark.usefixtures("patient")
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_in_the_middle_of_a_frame_the_close_waits_for_its_end(both: bool) -> None:
     async with linked() as (link, browser):
         relay = Recorder(link)
@@ -161,7 +161,7 @@ def browser_has_been_heard(link: object) -> bool:
 
 
 @pytest.mark.usefixtures("hasty")
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_frame_that_never_ends_does_not_hold_up_the_end() -> None:
     async with linked() as (link, browser):
         relay = Recorder(link)
@@ -175,7 +175,7 @@ async def test_a_frame_that_never_ends_does_not_hold_up_the_end() -> None:
 
 
 @pytest.mark.usefixtures("patient")
-@pytest.mark.gen_test(timeout=10)
+@pytest.mark.gen_test
 async def test_a_browser_that_closes_its_half_and_reads_no_more_has_gone() -> None:
     async with linked() as (link, browser):
         relay = Recorder(link)

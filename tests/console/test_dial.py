@@ -53,7 +53,7 @@ def answer(data: bytes) -> Script:
         ("", problems.UPGRADE_FAILED),
     ],
 )
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_what_proxmox_answers_instead_of_a_101(status: str, code: str) -> None:
     async with listening(answer(f"HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\n{{}}".encode())) as server:
         problem = await refusal(server.target())
@@ -62,7 +62,7 @@ async def test_what_proxmox_answers_instead_of_a_101(status: str, code: str) -> 
         assert "ticket=t" not in str(problem)
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_the_request_is_what_proxmox_understands() -> None:
     async def script(end: ProxmoxEnd) -> None:
         await end.upgrade()
@@ -86,7 +86,7 @@ async def test_the_request_is_what_proxmox_understands() -> None:
         link.abort()
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_an_ipv6_address_in_the_request() -> None:
     """RFC 3986, 3.2.2: without the brackets, a proxy in between would take its end for the port."""
 
@@ -101,7 +101,7 @@ async def test_an_ipv6_address_in_the_request() -> None:
         link.abort()
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_an_answer_byte_by_byte_with_the_first_frame_right_behind() -> None:
     async def script(end: ProxmoxEnd) -> None:
         whole = bytearray()
@@ -135,14 +135,14 @@ BAD = {
 
 
 @pytest.mark.parametrize("data", BAD.values(), ids=BAD)
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_an_answer_that_is_none(data: bytes) -> None:
     async with listening(answer(data)) as server:
         assert (await refusal(server.target())).code == problems.UPGRADE_FAILED
 
 
 @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_connection_that_ends_without_an_answer(reset: bool) -> None:
     async def script(end: ProxmoxEnd) -> None:
         await end.reader.readuntil(b"\r\n\r\n")
@@ -154,7 +154,7 @@ async def test_a_connection_that_ends_without_an_answer(reset: bool) -> None:
 
 
 @pytest.mark.parametrize("first", [0, 1], ids=["at once", "after our first byte"])
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_an_address_that_pveproxy_keeps_out(first: int) -> None:
     """ALLOW_FROM and DENY_FROM in /etc/default/pveproxy: it accepts and closes (AnyEvent.pm, accept_connections)."""
 
@@ -168,7 +168,7 @@ async def test_an_address_that_pveproxy_keeps_out(first: int) -> None:
     assert problem.code == problems.API_UNREACHABLE
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_silence_is_ended_by_the_callers_deadline_and_leaves_no_socket() -> None:
     """A console's port that was used already: Proxmox answers nothing and keeps the connection for ever."""
     seen = asyncio.Event()
@@ -187,7 +187,7 @@ async def test_silence_is_ended_by_the_callers_deadline_and_leaves_no_socket() -
         assert dialling.cancelled()
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_port_where_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
@@ -204,7 +204,7 @@ async def nothing_is_asked(end: ProxmoxEnd) -> None:
 
 
 @pytest.mark.parametrize("field", ["resource", "header"])
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_line_break_in_the_request_is_refused_before_a_byte_is_sent(field: str) -> None:
     async with listening(nothing_is_asked) as server:
         bad: dict[str, Any] = (

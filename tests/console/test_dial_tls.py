@@ -31,21 +31,21 @@ async def check(server: ProxmoxServer, **changes: Any) -> None:
     link.abort()
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_certificate_of_the_cluster_for_our_address(authority: Authority) -> None:
     async with listening(upgraded, authority.server("127.0.0.1").context) as server:
         await check(server, context=authority.client())
         assert server.connections == 1
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_certificate_that_names_the_node_and_not_the_address(authority: Authority) -> None:
     """Proxmox's own: any of the names that it may be for."""
     async with listening(upgraded, authority.server("pve2", "10.0.0.2").context) as server:
         await check(server, context=authority.client(), server_names=("127.0.0.1", "pve1.lab", "pve2"))
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_certificate_for_somebody_else(authority: Authority) -> None:
     async with listening(nothing_is_asked, authority.server("evil.example").context) as server:
         for names in ((), ("pve1", "pve2")):
@@ -54,7 +54,7 @@ async def test_a_certificate_for_somebody_else(authority: Authority) -> None:
         assert all(end.head == b"" for end in server.ends)
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_certificate_of_another_authority(authority: Authority) -> None:
     async with listening(nothing_is_asked, Authority().server("127.0.0.1").context) as server:
         names = ("127.0.0.1", "pve1")
@@ -64,14 +64,14 @@ async def test_a_certificate_of_another_authority(authority: Authority) -> None:
         assert server.connections <= 1, "another name cannot help"
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_pinned_certificate(authority: Authority) -> None:
     ours = authority.server("pve1")
     async with listening(upgraded, ours.context) as server:
         await check(server, context=pinning(), fingerprint=ours.fingerprint)
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_with_another_than_the_pinned_certificate_nothing_is_sent(authority: Authority) -> None:
     async with listening(nothing_is_asked, authority.server("127.0.0.1").context) as server:
         problem = await refusal(server.target(context=pinning(), fingerprint=authority.server("x").fingerprint))
@@ -79,7 +79,7 @@ async def test_with_another_than_the_pinned_certificate_nothing_is_sent(authorit
         await server.done.wait()
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_server_that_speaks_no_tls(authority: Authority) -> None:
     async def script(end: ProxmoxEnd) -> None:
         await end.reader.read(1)
@@ -89,7 +89,7 @@ async def test_a_server_that_speaks_no_tls(authority: Authority) -> None:
         assert (await refusal(server.target(context=authority.client()))).code == problems.TLS_MISMATCH
 
 
-@pytest.mark.gen_test(timeout=10)
+@pytest.mark.gen_test
 async def test_megabytes_over_tls_can_be_read_without_a_browser(authority: Authority) -> None:
     """`server.py check` looks at a whole picture; the link must go on reading when its inbox was full."""
     picture = bytes(range(251)) * 8000

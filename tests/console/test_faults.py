@@ -85,7 +85,7 @@ async def digest(browser: BrowserEnd, size: int, each: int = 1 << 16) -> str:
 # --- the bulk
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_megabytes_both_ways_at_once_arrive_as_they_were_sent(way: dict[str, Any]) -> None:
     data, typed = picture(5_000_000), keys(40_000)
     arrived = asyncio.get_running_loop().create_future()
@@ -133,7 +133,7 @@ async def type_in_frames(browser: BrowserEnd, data: bytes) -> None:
         await browser.writer.drain()
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_a_slow_reader_gets_everything_and_little_is_kept_for_it(way: dict[str, Any]) -> None:
     """Then silence: nothing may be left behind in a buffer that only further bytes would move."""
     data = picture(9_000_000)
@@ -156,7 +156,7 @@ async def test_a_slow_reader_gets_everything_and_little_is_kept_for_it(way: dict
         assert most <= HIGH_WATER + SIZE
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_a_writer_that_floods_is_held_back(way: dict[str, Any]) -> None:
     typed, read_on = pastes(7_000_000), asyncio.Event()
     arrived = asyncio.get_running_loop().create_future()
@@ -191,7 +191,7 @@ async def flood(browser: BrowserEnd, data: bytes) -> None:
         await browser.writer.drain()
 
 
-@pytest.mark.gen_test(timeout=10)
+@pytest.mark.gen_test
 async def test_a_flood_and_a_gush_hold_up_nobody_elses_keystroke() -> None:
     async with console_bench(echo) as bench, asyncio.TaskGroup() as group:
         flooding, typing = await bench.open(), await bench.open()
@@ -204,7 +204,7 @@ async def test_a_flood_and_a_gush_hold_up_nobody_elses_keystroke() -> None:
         reading.cancel()
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_proxmox_ends_while_much_is_still_on_its_way_to_the_browser(way: dict[str, Any]) -> None:
     """The last picture arrives, then the reason."""
     data = picture(3_000_000, seed=9)
@@ -229,7 +229,7 @@ async def dribble(writer: asyncio.StreamWriter, data: bytes) -> None:
         await asyncio.sleep(0)
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_peers_that_send_a_byte_at_a_time(way: dict[str, Any]) -> None:
     parts = [frames.server_frame(BINARY, bytes((size % 251,)) * size) for size in (0, 1, 125, 126, 127, 300)]
     parts.insert(3, frames.server_frame(PING, b"in between"))
@@ -250,7 +250,7 @@ async def test_peers_that_send_a_byte_at_a_time(way: dict[str, Any]) -> None:
         assert await browser.reader.readexactly(len(wanted)) == wanted
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_frames_split_anywhere(way: dict[str, Any]) -> None:
     data, chance = picture(400_000, seed=5), random.Random(6)
     async with console_bench(drawing(data, lambda: chance.choice((1, 2, 3, 5, 9, 100, 3000, 70_000))), **way) as bench:

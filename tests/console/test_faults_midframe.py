@@ -45,7 +45,7 @@ async def rest_of_the_frame(browser: BrowserEnd) -> bytes:
     return await browser.reader.readexactly(100_010 - 50_000)
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_browsers_ping_is_answered_behind_the_frame(way: dict[str, Any]) -> None:
     async with in_the_middle(way, frames.server_frame(BINARY, b"next")) as (bench, browser, go_on, _):
         for index in range(3):
@@ -58,7 +58,7 @@ async def test_a_browsers_ping_is_answered_behind_the_frame(way: dict[str, Any])
         assert await browser.payload() == b"next"
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_browser_closes_in_the_middle_of_a_frame(way: dict[str, Any]) -> None:
     async with in_the_middle(way, frames.server_frame(BINARY, b"next")) as (bench, browser, go_on, _):
         browser.send(b"\x03\xe9", CLOSE)
@@ -71,7 +71,7 @@ async def test_a_browser_closes_in_the_middle_of_a_frame(way: dict[str, Any]) ->
         assert await bench.rows.reason() == "closed"
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_proxmoxs_pings_between_fragments_are_answered_and_not_passed_on(way: dict[str, Any]) -> None:
     pieces = [frames.header(BINARY, 3, fin=False) + b"abc", frames.header(CONTINUATION, 70_000) + bytes(70_000)]
 
@@ -91,7 +91,7 @@ async def test_proxmoxs_pings_between_fragments_are_answered_and_not_passed_on(w
 
 
 @pytest.mark.parametrize("how", ["reset", "half-close", "close"])
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_proxmox_is_cut_off_in_the_middle_of_a_frame(how: str, way: dict[str, Any]) -> None:
     async with in_the_middle(way) as (bench, browser, _, end):
         if how == "reset":
@@ -105,7 +105,7 @@ async def test_proxmox_is_cut_off_in_the_middle_of_a_frame(how: str, way: dict[s
 
 
 @pytest.mark.parametrize("how", ["reset", "half-close", "close"])
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_browser_is_cut_off_in_the_middle_of_its_frame(how: str, way: dict[str, Any]) -> None:
     let_go = asyncio.Event()
 

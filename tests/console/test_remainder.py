@@ -48,7 +48,7 @@ async def all_is_in_the_kernel(link: UpstreamLink, size: int) -> None:
 
 
 @pytest.mark.parametrize("records", [13, 14, 20])
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_turn_that_ends_within_a_record_leaves_nothing_behind(
     authority: Authority, records: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,7 +80,7 @@ async def test_a_turn_that_ends_within_a_record_leaves_nothing_behind(
         link.abort()
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_an_idle_console_has_no_buffers_of_its_own(authority: Authority) -> None:
     """Pins what transports.py takes from aiofastnet 1.2: should it be gone, a console costs 48 KiB more."""
 

@@ -55,7 +55,7 @@ async def events(browser: BrowserEnd) -> list[dict[str, Any]]:
 # --- opening
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_keystroke_reaches_the_machine_and_its_answer_the_browser() -> None:
     async with console_bench(echo) as bench:
         browser = await bench.browser()
@@ -71,7 +71,7 @@ async def test_a_keystroke_reaches_the_machine_and_its_answer_the_browser() -> N
     ]
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_the_page_is_told_every_step_before_the_first_byte_of_rfb() -> None:
     async with console_bench(stay) as bench:
         browser = await bench.browser(events=True)
@@ -84,7 +84,7 @@ async def test_the_page_is_told_every_step_before_the_first_byte_of_rfb() -> Non
         assert told[4] == (frames.BINARY, rfb.VERSION)
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_the_page_is_told_the_place_in_line() -> None:
     async with console_bench(stay) as bench:
         bench.source.places = (3, 1)
@@ -97,7 +97,7 @@ async def test_the_page_is_told_the_place_in_line() -> None:
         ]
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_the_page_is_told_in_its_own_language() -> None:
     def refused() -> Target:
         raise Problem(problems.VM_STOPPED)
@@ -111,7 +111,7 @@ async def test_the_page_is_told_in_its_own_language() -> None:
         assert (end["title"], end["advice"]) == (f"<{advice.title}>", f"<{advice.user}>")
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_the_browser_gets_no_rfb_before_the_machine_has_let_us_in() -> None:
     let_in = asyncio.Event()
 
@@ -140,7 +140,7 @@ async def test_the_browser_gets_no_rfb_before_the_machine_has_let_us_in() -> Non
         ((rfb.VERSION, b"\x02"), b"\0\0\0\1" + rfb.failure("security type None was offered")),
     ],
 )
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_browser_that_speaks_another_rfb(sent: tuple[bytes, ...], answer: bytes) -> None:
     async with console_bench(stay) as bench:
         browser = await bench.browser()
@@ -152,7 +152,7 @@ async def test_a_browser_that_speaks_another_rfb(sent: tuple[bytes, ...], answer
         assert await bench.rows.reason() == "client-protocol"
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_browser_that_is_silent_in_the_handshake() -> None:
     async with console_bench(stay, limits=session.Limits(handshake=0.5)) as bench:
         browser = await bench.browser()
@@ -164,7 +164,7 @@ async def test_a_browser_that_is_silent_in_the_handshake() -> None:
 
 
 @pytest.mark.parametrize("code", [problems.SSH_REFUSED, problems.VM_STOPPED, problems.NO_FREE_PORT])
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_without_a_ticket_the_page_learns_why(code: str) -> None:
     async with console_bench(stay) as bench:
         bench.source.failure = Problem(code, "detail for the log")
@@ -186,7 +186,7 @@ async def test_without_a_ticket_the_page_learns_why(code: str) -> None:
     ("better", "code"),
     [(Problem(problems.VM_STOPPED), problems.VM_STOPPED), (None, problems.PVESH_TIMEOUT)],
 )
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_the_cluster_is_asked_what_an_unclear_failure_means(better: Problem | None, code: str) -> None:
     async with console_bench(stay) as bench:
         bench.source.failure = Problem(problems.PVESH_TIMEOUT)
@@ -195,7 +195,7 @@ async def test_the_cluster_is_asked_what_an_unclear_failure_means(better: Proble
         assert bench.source.explained == 1
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_cluster_that_does_not_explain_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "_EXPLAIN_SECONDS", 0.05)
     async with console_bench(stay) as bench:
@@ -204,7 +204,7 @@ async def test_a_cluster_that_does_not_explain_is_not_waited_for(monkeypatch: py
         assert await (await bench.browser()).closed() == (4000, problems.UPSTREAM_SILENT)
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_an_error_of_our_own_is_told_as_such() -> None:
     async with console_bench(stay) as bench:
         bench.source.failure = RuntimeError("a bug")  # type: ignore[assignment]
@@ -224,7 +224,7 @@ async def refused(end: ProxmoxEnd) -> None:
 @pytest.mark.parametrize(
     ("script", "cookies"), [(no_ticket, 1), (refused, 0)], ids=["an old cookie", "another viewer came in between"]
 )
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_what_a_second_try_can_mend_is_tried_once_more(
     script: Callable[[ProxmoxEnd], Awaitable[None]], cookies: int
 ) -> None:
@@ -243,7 +243,7 @@ async def test_what_a_second_try_can_mend_is_tried_once_more(
         ((lambda end: end.upgrade("403 Permission check failed"),), problems.PERMISSION_DENIED),
     ],
 )
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_and_no_more_than_once(scripts: tuple[Callable[[ProxmoxEnd], Awaitable[None]], ...], code: str) -> None:
     async with console_bench(first_then(*scripts)) as bench:
         assert await (await bench.browser()).closed() == (4000, code)
@@ -252,7 +252,7 @@ async def test_and_no_more_than_once(scripts: tuple[Callable[[ProxmoxEnd], Await
         assert await bench.rows.reason() == code
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_too_many_consoles() -> None:
     async with console_bench(stay, registry=Registry(limit=10, limit_per_user=1)) as bench:
         first = await bench.open()

@@ -45,7 +45,7 @@ REASONS = [
 
 
 @pytest.mark.parametrize("code", REASONS)
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_the_registrys_reason_reaches_the_page(code: str) -> None:
     async with console_bench(stay) as bench:
         browser = await opened(bench)
@@ -64,7 +64,7 @@ async def test_the_registrys_reason_reaches_the_page(code: str) -> None:
         assert await bench.rows.reason() == code
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_in_the_middle_of_a_frame_the_reason_waits_for_its_end() -> None:
     other_half = asyncio.Event()
     async with console_bench(half_a_frame(other_half)) as bench:
@@ -79,7 +79,7 @@ async def test_in_the_middle_of_a_frame_the_reason_waits_for_its_end() -> None:
         assert told[-1] == {"closed": (4000, problems.UNASSIGNED)}
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_frame_that_never_ends_does_not_keep_the_console_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "CLOSE_GRACE", 0.02)
     async with console_bench(half_a_frame(asyncio.Event())) as bench:
@@ -91,7 +91,7 @@ async def test_a_frame_that_never_ends_does_not_keep_the_console_open(monkeypatc
 
 
 @pytest.mark.parametrize("how", ["close", "reset", "close frame", "not a frame"])
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_proxmox_ends_the_console(how: str) -> None:
     async def script(end: ProxmoxEnd) -> None:
         await end.open()
@@ -119,7 +119,7 @@ async def test_proxmox_ends_the_console(how: str) -> None:
         assert await bench.rows.reason() == problems.VM_STOPPED
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_proxmox_goes_away_within_a_frame() -> None:
     async def script(end: ProxmoxEnd) -> None:
         await end.open()
@@ -132,7 +132,7 @@ async def test_proxmox_goes_away_within_a_frame() -> None:
 
 
 @pytest.mark.parametrize("by", ["close", "reset", "close frame"])
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_the_browser_leaves_and_proxmox_is_let_go(by: str) -> None:
     gone = asyncio.Event()
 
@@ -165,7 +165,7 @@ async def test_the_browser_leaves_and_proxmox_is_let_go(by: str) -> None:
     ],
     ids=["not masked", "text", "a bad reason", "no RFB message"],
 )
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_browser_that_breaks_the_rules_ends_its_console_only(data: bytes, code: int) -> None:
     async with console_bench(echo) as bench:
         good, bad = await bench.open(), await bench.open()
@@ -179,7 +179,7 @@ async def test_a_browser_that_breaks_the_rules_ends_its_console_only(data: bytes
 # --- the log
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_log_that_fails_does_not_take_the_console_with_it(caplog: pytest.LogCaptureFixture) -> None:
     async with console_bench(echo) as bench:
 
@@ -193,7 +193,7 @@ async def test_a_log_that_fails_does_not_take_the_console_with_it(caplog: pytest
     assert "could not be recorded" in caplog.text
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_page_that_is_quicker_than_the_log() -> None:
     """The page of a console that failed answers the close frame while its row is still being completed."""
     async with console_bench(stay) as bench:
@@ -209,7 +209,7 @@ async def test_a_page_that_is_quicker_than_the_log() -> None:
         assert await bench.rows.reason() == problems.VM_GONE
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_no_secret_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     async with console_bench(stay) as bench:
@@ -219,7 +219,7 @@ async def test_no_secret_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     assert all(secret not in caplog.text for secret in ("vncticket", "PVEAuthCookie", "E^ZLT_RN"))
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_browser_that_has_gone_before_its_console_begins(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     async with console_bench(stay) as bench:
@@ -233,7 +233,7 @@ async def test_a_browser_that_has_gone_before_its_console_begins(caplog: pytest.
 # --- shutdown
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_shutdown_tells_every_page_and_completes_every_row() -> None:
     async with console_bench(stay) as bench:
         bench.rows.closed_gate = asyncio.Event()
@@ -256,7 +256,7 @@ async def test_a_shutdown_tells_every_page_and_completes_every_row() -> None:
         assert not bench.gateway._tasks
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_shutdown_does_not_wait_for_ever() -> None:
     async with console_bench(stay, limits=Limits()) as bench:
         browser = await bench.open()

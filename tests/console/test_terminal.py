@@ -58,7 +58,7 @@ async def ready(bench: Bench) -> BrowserEnd:
 
 
 @pytest.mark.usefixtures("transport")
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_keystroke_reaches_the_container_and_its_answer_the_browser() -> None:
     async with terminal_bench(echo) as bench:
         browser = await ready(bench)
@@ -75,7 +75,7 @@ async def test_a_keystroke_reaches_the_container_and_its_answer_the_browser() ->
     assert (row["to_upstream"], row["reason"]) == (7, "closed")
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_the_page_is_told_every_step() -> None:
     async with terminal_bench(stay) as bench:
         browser = await bench.browser(events=True)
@@ -111,7 +111,7 @@ async def cut_in_a_frame(end: ProxmoxEnd) -> None:
 
 
 @pytest.mark.parametrize("script", [coalesced, split, cut_in_a_frame])
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_output_behind_the_ok_is_not_lost(script: Script) -> None:
     async def whole(end: ProxmoxEnd) -> None:
         await script(end)
@@ -125,7 +125,7 @@ async def test_output_behind_the_ok_is_not_lost(script: Script) -> None:
         assert drawn == b"root@box:~# "
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_quiet_terminal_is_there_before_its_first_byte() -> None:
     async with terminal_bench(stay) as bench:
         await ready(bench)
@@ -151,7 +151,7 @@ async def silent(end: ProxmoxEnd) -> None:
 
 @pytest.mark.parametrize("script", [closing, babbling, silent])
 @pytest.mark.parametrize("better", [None, Problem(problems.VM_STOPPED)], ids=["no idea", "stopped"])
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_refusal_without_words(monkeypatch: pytest.MonkeyPatch, script: Script, better: Problem | None) -> None:
     monkeypatch.setattr(terminal, "_ANSWER_SECONDS", 0.2)
     async with terminal_bench(script) as bench:
@@ -165,7 +165,7 @@ async def test_a_refusal_without_words(monkeypatch: pytest.MonkeyPatch, script: 
 
 
 @pytest.mark.parametrize(("later", "retry"), [(0.0, False), (6.0, True)], ids=["at once", "after a while"])
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_container_that_is_off_is_waited_for_only_if_it_has_run(later: float, retry: bool) -> None:
     """termproxy lets us in before it looks for the container."""
     end_now = asyncio.Event()
@@ -186,7 +186,7 @@ async def test_a_container_that_is_off_is_waited_for_only_if_it_has_run(later: f
 
 
 @pytest.mark.parametrize("sent", [b"whoami", b"0:99999:", b"1:80:9999:", b"\x04\x01\0\0\0\0\0a"])
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_what_is_no_message_ends_the_terminal(sent: bytes) -> None:
     async with terminal_bench(stay) as bench:
         browser = await ready(bench)
@@ -198,7 +198,7 @@ async def test_what_is_no_message_ends_the_terminal(sent: bytes) -> None:
 # --- open
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_view_only_terminal_passes_no_input_whatever_the_page_does() -> None:
     async with terminal_bench(echo, view_only=True) as bench:
         browser = await ready(bench)
@@ -211,7 +211,7 @@ async def test_a_view_only_terminal_passes_no_input_whatever_the_page_does() -> 
     assert bench.rows.rows[0]["to_upstream"] == 2
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_quiet_terminal_gets_a_sign_of_life_every_half_minute() -> None:
     async with terminal_bench(echo, limits=Limits(ping=10_000.0)) as bench:
         browser = await ready(bench)
@@ -238,7 +238,7 @@ async def _rest(browser: BrowserEnd, size: int) -> bytes:
     return data
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_an_end_from_outside_has_its_reason() -> None:
     async with terminal_bench(stay) as bench:
         browser = await ready(bench)

@@ -40,7 +40,7 @@ def test_what_a_transport_keeps_does_not_change_under_it(transport: str) -> None
         assert bytes(kept) == b"pict"
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_an_adopted_socket_goes_with_its_transport() -> None:
     near, far = socket.socketpair()
     near.setblocking(False)
@@ -51,7 +51,7 @@ async def test_an_adopted_socket_goes_with_its_transport() -> None:
     far.close()
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_socket_whose_peer_has_gone_is_adopted_and_lost() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         far = socket.create_connection(server.getsockname())
@@ -64,7 +64,7 @@ async def test_a_socket_whose_peer_has_gone_is_adopted_and_lost() -> None:
 
 
 @pytest.mark.parametrize("tls", [False, True])
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_connection_that_is_given_up_leaves_no_socket(tls: bool) -> None:
     """A server that says nothing, not even in TLS's handshake."""
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -38,7 +38,7 @@ async def silent(end: ProxmoxEnd) -> None:
     assert await end.reader.read() == b""
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_second_console_waits_until_the_first_has_authenticated() -> None:
     """A ticket sets the VM's VNC password: a second one before that voids the first."""
     gate = asyncio.Event()
@@ -58,7 +58,7 @@ async def test_a_second_console_waits_until_the_first_has_authenticated() -> Non
         assert bench.gateway._turns == {}
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_machine_that_hangs_holds_up_no_other() -> None:
     async with console_bench(silent) as bench, listening(stay) as another:
         hanging = await bench.browser()
@@ -68,7 +68,7 @@ async def test_a_machine_that_hangs_holds_up_no_other() -> None:
         hanging.close()
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_who_waited_behind_a_failure_has_its_turn() -> None:
     async with console_bench(first_then(silent, stay), limits=Limits(handshake=0.5)) as bench:
         first = await bench.browser()
@@ -163,7 +163,7 @@ async def all_is_gone(bench: Bench, servers: list[ProxmoxServer]) -> None:
 
 
 @pytest.mark.parametrize(("reach", "script"), STEPS.values(), ids=STEPS)
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_browser_that_leaves_ends_everything(
     reach: Callable[[Bench], Awaitable[None]], script: Callable[[ProxmoxEnd], Awaitable[None]]
 ) -> None:
@@ -176,7 +176,7 @@ async def test_a_browser_that_leaves_ends_everything(
 
 
 @pytest.mark.parametrize(("reach", "script"), STEPS.values(), ids=STEPS)
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_whoever_is_sent_away_while_opening_learns_why(
     reach: Callable[[Bench], Awaitable[None]], script: Callable[[ProxmoxEnd], Awaitable[None]]
 ) -> None:
@@ -190,7 +190,7 @@ async def test_whoever_is_sent_away_while_opening_learns_why(
         assert [row.get("reason") for row in bench.rows.rows] == [problems.SIGNED_OUT]
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_browser_that_breaks_the_rules_while_opening_is_in_the_log() -> None:
     async with console_bench(silent) as bench:
         await at_upstream(bench)
@@ -209,7 +209,7 @@ async def test_a_browser_that_breaks_the_rules_while_opening_is_in_the_log() -> 
     ],
     ids=["close", "broken rule"],
 )
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_browser_that_ends_with_the_last_byte_of_the_handshake(sent: bytes, code: int, reason: str) -> None:
     """Nothing may follow our close frame, though the picture is waiting."""
     async with console_bench(until_end) as bench:
@@ -230,7 +230,7 @@ async def test_a_browser_that_ends_with_the_last_byte_of_the_handshake(sent: byt
 
 
 @pytest.mark.parametrize("later", [-1e-5, 1e-5])
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_reason_that_comes_with_the_deadline_is_not_lost(later: float, monkeypatch: pytest.MonkeyPatch) -> None:
     deadlines: list[asyncio.Timeout] = []
     real = asyncio.timeout

@@ -51,7 +51,7 @@ class Heard:
         return self.payload
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_the_wheel_turns_by_itself() -> None:
     async with console_bench(stay, limits=Limits(ping=0.2)) as bench:
         browser = await bench.open()
@@ -59,7 +59,7 @@ async def test_the_wheel_turns_by_itself() -> None:
             browser.send(await browser.payload(PING), PONG)
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_quiet_console_is_kept_open_on_both_sides() -> None:
     """`qm vncproxy` leaves after 15 minutes without a byte of RFB; a websocket ping does not reach it."""
     heard = Heard()
@@ -73,7 +73,7 @@ async def test_a_quiet_console_is_kept_open_on_both_sides() -> None:
         assert await heard.has(18) == rfb.KEEPALIVE + KEY
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_busy_console_needs_no_nudge() -> None:
     heard = Heard()
     async with console_bench(heard.script, limits=Limits(ping=SELDOM)) as bench:
@@ -84,7 +84,7 @@ async def test_a_busy_console_needs_no_nudge() -> None:
         assert await heard.has(8) == KEY
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_no_message_of_ours_stands_within_one_of_the_browsers() -> None:
     heard = Heard()
     async with console_bench(heard.script, limits=Limits(ping=SELDOM)) as bench:
@@ -99,7 +99,7 @@ async def test_no_message_of_ours_stands_within_one_of_the_browsers() -> None:
         assert await heard.has(18) == KEY + rfb.KEEPALIVE
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_pings_go_between_the_frames_of_the_picture() -> None:
     go_on = asyncio.Event()
     picture = frames.server_frame(BINARY, bytes(range(256)) * 300)
@@ -122,7 +122,7 @@ async def test_pings_go_between_the_frames_of_the_picture() -> None:
         assert await browser.payload() == b"next"
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_browser_that_answers_no_ping_is_not_there() -> None:
     async with console_bench(stay) as bench:
         browser = await bench.open()
@@ -133,7 +133,7 @@ async def test_a_browser_that_answers_no_ping_is_not_there() -> None:
 
 
 @pytest.mark.parametrize(("sent", "opcode"), [(KEY, BINARY), (b"", PONG), (b"", PING)])
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_browser_that_sends_something_is(sent: bytes, opcode: int) -> None:
     async with console_bench(stay) as bench:
         browser = await bench.open()
@@ -171,7 +171,7 @@ async def stuck(bench: Bench) -> tuple[BrowserEnd, Any]:
 
 
 @pytest.mark.usefixtures("transport")
-@pytest.mark.gen_test(timeout=15)
+@pytest.mark.gen_test
 async def test_a_browser_that_stops_reading_is_closed_after_a_while() -> None:
     """Held back longer, pveproxy's memory would grow: it buffers without limit (proxmox.md, f)."""
     async with console_bench(gushing) as bench:
@@ -186,7 +186,7 @@ async def test_a_browser_that_stops_reading_is_closed_after_a_while() -> None:
 
 
 @pytest.mark.usefixtures("transport")
-@pytest.mark.gen_test(timeout=15)
+@pytest.mark.gen_test
 async def test_a_browser_that_only_reads_slowly_is_not() -> None:
     async with console_bench(gushing) as bench:
         browser, relay = await stuck(bench)
@@ -201,7 +201,7 @@ async def test_a_browser_that_only_reads_slowly_is_not() -> None:
 # --- view only
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_view_only_console_passes_no_input_whatever_the_page_does() -> None:
     heard = Heard()
     request = b"\x03\x01\0\0\0\0\x02\x80\x01\x90"

@@ -48,7 +48,7 @@ async def refusal(script: Callable[[ProxmoxEnd], Awaitable[Any]], password: str 
         return caught.value
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_the_handshake_as_qemu_does_it() -> None:
     ends: list[ProxmoxEnd] = []
 
@@ -64,7 +64,7 @@ async def test_the_handshake_as_qemu_does_it() -> None:
 
 
 @pytest.mark.parametrize("each", [1, 5])
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_rfb_messages_and_frames_and_segments_need_not_agree(each: int) -> None:
     """Proxmox cuts frames anywhere; TCP cuts them again; an empty frame is a frame."""
 
@@ -90,7 +90,7 @@ async def test_rfb_messages_and_frames_and_segments_need_not_agree(each: int) ->
 
 
 @pytest.mark.parametrize("size", [126, 65_536])
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_frames_of_every_length_form(size: int) -> None:
     async def script(end: ProxmoxEnd) -> None:
         end.write(bytes(size) + rfb.VERSION)
@@ -100,13 +100,13 @@ async def test_frames_of_every_length_form(size: int) -> None:
         assert await link.read(12) == rfb.VERSION
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_wrong_password() -> None:
     problem = await refusal(lambda end: end.authenticate(), password="e^zlt_rn")
     assert (problem.code, problem.detail) == (problems.VNC_AUTH_FAILED, "Authentication failed")
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_wrong_password_of_which_nothing_more_is_said() -> None:
     """RFB 3.8 wants a reason, but a server may as well just hang up."""
 
@@ -145,7 +145,7 @@ async def sent(end: ProxmoxEnd, data: bytes) -> None:
 
 
 @pytest.mark.parametrize(("script", "code", "word"), REFUSED.values(), ids=REFUSED)
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_what_is_not_rfb_as_proxmox_speaks_it(
     script: Callable[[ProxmoxEnd], Awaitable[None]], code: str, word: str
 ) -> None:
@@ -154,14 +154,14 @@ async def test_what_is_not_rfb_as_proxmox_speaks_it(
     assert word in problem.detail
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_reason_without_end_is_not_waited_for() -> None:
     script = says(rfb.VERSION, b"\0\xff\xff\xff\xff" + b"x" * 300)
     problem = await refusal(script)
     assert problem.detail == "x" * 256
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_server_without_a_password() -> None:
     async def script(end: ProxmoxEnd) -> None:
         end.write(rfb.VERSION + b"\x01\x01")
@@ -175,7 +175,7 @@ async def test_a_server_without_a_password() -> None:
         assert await link.read(len(SERVER_INIT)) == SERVER_INIT
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_of_several_types_the_one_with_the_password() -> None:
     async def script(end: ProxmoxEnd) -> None:
         end.write(rfb.VERSION + b"\x03\x13\x02\x01")
@@ -188,7 +188,7 @@ async def test_of_several_types_the_one_with_the_password() -> None:
         await vnc.authenticate(link, PASSWORD)
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_connection_that_ends_in_the_handshake() -> None:
     async def script(end: ProxmoxEnd) -> None:
         end.write(rfb.VERSION)

@@ -26,7 +26,7 @@ class Looks:
             await self.again.wait()
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_every_member_is_looked_at_once_a_turn() -> None:
     wheel = Wheel(0.06, spokes=3)
     early, late = Looks(), Looks()
@@ -40,7 +40,7 @@ async def test_every_member_is_looked_at_once_a_turn() -> None:
     wheel.close()
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_without_members_there_is_no_timer() -> None:
     wheel = Wheel(0.03, spokes=3)
     assert wheel._timer is None
@@ -60,7 +60,7 @@ async def test_without_members_there_is_no_timer() -> None:
     wheel.close()
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_one_that_fails_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
     wheel = Wheel(0.02, spokes=2)
 
@@ -75,7 +75,7 @@ async def test_one_that_fails_does_not_stop_the_others(caplog: pytest.LogCapture
     wheel.close()
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_member_that_goes_in_the_middle_of_a_turn() -> None:
     wheel = Wheel(0.02, spokes=2)
     other = Looks()
@@ -90,7 +90,7 @@ async def test_a_member_that_goes_in_the_middle_of_a_turn() -> None:
     wheel.close()
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_closed_wheel_stands_still_and_may_turn_again() -> None:
     wheel = Wheel(0.02, spokes=2)
     first, second = Looks(), Looks()

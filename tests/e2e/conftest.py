@@ -8,8 +8,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import pytest
 from playwright.async_api import ConsoleMessage, Page, async_playwright, expect
 
-from tests import services
+from tests import patience, services
 from tests.e2e.lab import PASSWORD, Lab
+
+expect.set_options(timeout=patience.BROWSER)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,7 @@ def open_page() -> OpenPage:
         async with async_playwright() as playwright:
             browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
             page = await browser.new_page(viewport={"width": 1024, "height": 768})
-            page.set_default_timeout(15_000)
+            page.set_default_timeout(patience.BROWSER)
             page.on("console", listen)
             page.on("pageerror", lambda error: complaints.append(str(error)))
             yield page
@@ -77,5 +79,5 @@ async def fill_in(page: Page, lab: Lab, name: str, password: str) -> None:
 async def open_console(page: Page, name: str) -> None:
     """Click a machine's "Open" on the student's page and wait for its picture."""
     await page.get_by_role("link", name=f"Open {name}").click()
-    await expect(page.locator("#screen canvas")).to_be_visible(timeout=20_000)
-    await expect(page.locator("body")).to_contain_text("connected", timeout=20_000)
+    await expect(page.locator("#screen canvas")).to_be_visible()
+    await expect(page.locator("body")).to_contain_text("connected")

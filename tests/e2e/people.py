@@ -8,7 +8,7 @@ from typing import Any
 
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 
-from tests import services
+from tests import patience, services
 from tests.e2e.lab import PASSWORD, Lab
 
 PHONE = {"width": 360, "height": 740}
@@ -29,7 +29,7 @@ class People:
             base_url=self.lab.url, locale="en-GB", timezone_id="Europe/Berlin", **options
         )
         page = await context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(patience.BROWSER)
         page.on("console", self._listen)
         page.on("pageerror", lambda error: self.complaints.append(f"{name}: {error}"))
         await page.goto("/auth/login")
@@ -58,11 +58,11 @@ async def people(lab: Lab) -> AsyncIterator[People]:
 
 async def connected(page: Page) -> None:
     """The page is a console with a picture."""
-    await expect(page.locator("body")).to_have_attribute("data-phase", "connected", timeout=20_000)
+    await expect(page.locator("body")).to_have_attribute("data-phase", "connected")
     await expect(page.locator("#screen canvas")).to_be_visible()
 
 
 async def ended(page: Page, reason: str) -> None:
     """The page is a console that the portal has ended, and says why; a second, and what a busy machine adds."""
-    await expect(page.get_by_role("alert")).to_contain_text(reason, timeout=5_000)
+    await expect(page.get_by_role("alert")).to_contain_text(reason)
     await expect(page.locator("body")).to_have_attribute("data-phase", "closed")

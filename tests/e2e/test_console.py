@@ -18,8 +18,8 @@ async def picture(page: Page) -> str:
 
 
 async def until_changed(page: Page, before: str) -> str:
-    """The first picture that differs from ``before``; fails after ten seconds."""
-    until = time.monotonic() + 10
+    """The first picture that differs from ``before``; fails after half a minute."""
+    until = time.monotonic() + 30
     while (now := await picture(page)) == before:
         assert time.monotonic() < until, "the picture does not change"
         await page.wait_for_timeout(50)
@@ -53,7 +53,7 @@ async def test_taking_the_machine_away_closes_its_console_with_the_reason(lab: L
     async with visit(lab, "ada") as page:
         await open_console(page, "web-02")
         lab.command("unassign", "ada", "demo/102")
-        await expect(page.locator("body")).to_contain_text("no longer assigned to you", timeout=5_000)
+        await expect(page.locator("body")).to_contain_text("no longer assigned to you")
         assert "reason=unassigned" in lab.portal_log
     lab.command("assign", "ada", "demo/102")
 
@@ -62,7 +62,7 @@ async def test_taking_the_machine_away_closes_its_console_with_the_reason(lab: L
 async def test_a_machine_that_is_off_says_so_and_what_to_do(lab: Lab, visit: Visit) -> None:
     async with visit(lab, "ada") as page:
         await page.get_by_role("link", name="Open metasploit-2").click()
-        await expect(page.locator("body")).to_contain_text("This machine is switched off", timeout=20_000)
+        await expect(page.locator("body")).to_contain_text("This machine is switched off")
         await expect(page.locator("body")).to_contain_text("Start it on the page")
 
 
@@ -80,6 +80,6 @@ async def test_an_orderly_restart_tells_the_page_and_the_page_comes_back(lab: La
     async with visit(lab, "ada") as page:
         await open_console(page, "kali-07")
         assert lab.stop_portal() == 0
-        await expect(page.locator("body")).to_contain_text("Again in", timeout=10_000)
+        await expect(page.locator("body")).to_contain_text("Again in")
         lab.start_portal()
-        await expect(page.locator("body")).to_contain_text("connected", timeout=30_000)
+        await expect(page.locator("body")).to_contain_text("connected")

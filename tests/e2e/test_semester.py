@@ -226,7 +226,7 @@ async def test_a_teachers_class(lab: Semester) -> None:
         batch = tom.get_by_role("region", name="What was asked for last")
         await expect(batch).to_contain_text("Start 5 machines")
         await expect(batch.get_by_role("progressbar")).to_be_visible()
-        await expect(batch).to_contain_text("all done", timeout=20_000)
+        await expect(batch).to_contain_text("all done")
         await expect(tom.get_by_text("13 of 13 running")).to_be_visible()
 
         # Who is there; the teacher watches while the student goes on working.
@@ -234,7 +234,7 @@ async def test_a_teachers_class(lab: Semester) -> None:
         await connected(ada)
         row = tom.get_by_role("row", name="lab-01")
         await expect(row).to_contain_text("Ada Lovelace")
-        await expect(row.locator("[data-here]")).to_have_text("Ada Lovelace", timeout=15_000)
+        await expect(row.locator("[data-here]")).to_have_text("Ada Lovelace")
         await row.get_by_role("link", name="Watch lab-01").click()
         await connected(tom)
         await expect(tom.get_by_text("view only")).to_be_visible()

@@ -15,7 +15,7 @@ ROWS = "#terminal .xterm-rows"
 
 async def opened(page: Page) -> None:
     """The terminal is there and shows a prompt."""
-    await expect(page.locator("body")).to_have_attribute("data-phase", "connected", timeout=20_000)
+    await expect(page.locator("body")).to_have_attribute("data-phase", "connected")
     await expect(page.locator(ROWS)).to_contain_text("root@lxc-proxy:~#")
 
 
@@ -61,5 +61,5 @@ async def test_taking_the_container_away_closes_its_terminal_with_the_reason(lab
         await page.get_by_role("link", name="Open lxc-proxy").click()
         await opened(page)
         lab.command("unassign", "ada", "demo/300")
-        await expect(page.locator("body")).to_contain_text("no longer assigned to you", timeout=5_000)
+        await expect(page.locator("body")).to_contain_text("no longer assigned to you")
     lab.command("assign", "ada", "demo/300")

@@ -81,7 +81,7 @@ def _guarded(world: World) -> list[tuple[str, type[BaseHandler]]]:
     ]
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_nobody_is_sent_to_sign_in(client: Client, world: World) -> None:
     for path, handler in _guarded(world):
         response = await client.ask(path)
@@ -92,7 +92,7 @@ async def test_nobody_is_sent_to_sign_in(client: Client, world: World) -> None:
         assert response.headers["Location"] == f"/auth/login?next={path.replace('/', '%2F')}"
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_a_form_without_its_token_is_refused(client: Client, world: World) -> None:
     for path, handler in [*_guarded(world), ("/auth/login", LoginHandler)]:
         if issubclass(handler, ApiHandler):
@@ -103,7 +103,7 @@ async def test_a_form_without_its_token_is_refused(client: Client, world: World)
         assert response.headers["X-Request-Id"] in text(response)
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_the_api_looks_at_no_cookie(client: Client, world: World) -> None:
     for path, handler in _guarded(world):
         if issubclass(handler, ApiHandler):
@@ -128,7 +128,7 @@ async def test_a_form_from_another_site_is_refused(client: Client) -> None:
 
 
 @pytest.mark.parametrize("who", ["student", "teacher"])
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_the_admins_pages_are_for_admins(client: Client, world: World, who: str) -> None:
     for path, _ in _guarded(world):
         if path.startswith("/admin"):
@@ -142,7 +142,7 @@ async def test_the_teachers_pages_are_not_for_students(client: Client) -> None:
     assert (await client.ask("/teacher/states", "student")).code == 403
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_a_class_is_for_its_teachers(client: Client, world: World) -> None:
     with world.database.transaction() as s:
         foreign = groups.create(s, TEST, name="Databases").id

@@ -102,7 +102,7 @@ async def _audited(world: World) -> list[tuple[str, str]]:
     return [(row.action, row.detail) for row in (await world.database.run(audit.page)).rows]
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_all_right_to_begin_with(jar: Jar, world: World) -> None:
     assert (await jar.password("anna", PASSWORD)).code == 303
     assert jar.signed_in
@@ -120,7 +120,7 @@ async def test_all_right_to_begin_with(jar: Jar, world: World) -> None:
         ("", "anna", WRONG, ("login.failure", "")),
     ],
 )
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_a_directory_in_trouble(
     jar: Jar, world: World, trouble: str, name: str, words: str, row: tuple[str, str]
 ) -> None:

@@ -16,7 +16,7 @@ from cyberlab.handlers.student import StudentHandler
 from tests.web import Client, World, text
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_every_response_carries_the_headers(client: Client, world: World) -> None:
     paths = {re.sub(r"\(\[0-9\][^)]*\)", "1", spec.regex.pattern).rstrip("$") for spec in routes(world.portal)}
     paths = {path for path in paths if "(" not in path} | {"/static/app.css", "/static/none.js", "/nothing"}

@@ -54,7 +54,7 @@ def world(world: World) -> World:
 
 
 @pytest.mark.parametrize("who", sorted(EVERYBODY))
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_page_is_for_whom_it_is_for(client: Client, world: World, who: str) -> None:
     for path, handler in guarded(world):
         if issubclass(handler, ApiHandler):
@@ -67,7 +67,7 @@ async def test_a_page_is_for_whom_it_is_for(client: Client, world: World, who: s
 
 
 @pytest.mark.parametrize("who", sorted(EVERYBODY))
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_the_api_is_for_whom_it_is_for(
     http_client: AsyncHTTPClient, base_url: str, world: World, who: str
 ) -> None:

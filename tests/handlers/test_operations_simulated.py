@@ -60,7 +60,7 @@ async def ended(operation: Operation) -> str:
     return operation.problem.code if operation.problem else operation.phase.value
 
 
-@pytest.mark.gen_test(timeout=40)
+@pytest.mark.gen_test
 async def test_power_and_what_stands_in_its_way(operations: Operations, node: SimulatedCluster) -> None:
     vms = node.state.vms
 
@@ -81,7 +81,7 @@ async def test_power_and_what_stands_in_its_way(operations: Operations, node: Si
     assert await does(Act.START, 999) == VM_GONE
 
 
-@pytest.mark.gen_test(timeout=40)
+@pytest.mark.gen_test
 async def test_back_to_a_snapshot(operations: Operations, node: SimulatedCluster) -> None:
     vm = node.state.vms[103]
     reset = await operations.begin(TEACHER, machine(103), Act.RESET, "lesson1")
@@ -95,7 +95,7 @@ async def test_back_to_a_snapshot(operations: Operations, node: SimulatedCluster
     assert await ended(await operations.begin(TEACHER, machine(103), Act.RESET, "lesson1")) == VM_LOCKED
 
 
-@pytest.mark.gen_test(timeout=40)
+@pytest.mark.gen_test
 async def test_a_class_at_once(operations: Operations, node: SimulatedCluster) -> None:
     wanted = [(machine(vmid), "") for vmid in (100, 101, 103, 104, 105)]
     batch = await operations.begin_many(TEACHER, 1, Act.START, wanted)

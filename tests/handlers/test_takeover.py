@@ -32,7 +32,7 @@ UPGRADE = (
 ).encode()
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_the_tornado_whose_private_names_are_used() -> None:
     """Read takeover.py against a new Tornado before raising this."""
     assert tornado.version_info[:2] == (6, 6)
@@ -97,7 +97,7 @@ async def read(sock: socket.socket, size: int) -> bytes:
 
 
 @pytest.mark.parametrize("size", [0, 1, 5000, 300_000])
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_bytes_behind_the_upgrade_are_not_lost(size: int) -> None:
     """A browser may send its first frames without waiting for the 101, in the same segment or right after."""
     behind = os.urandom(size)
@@ -113,7 +113,7 @@ async def test_bytes_behind_the_upgrade_are_not_lost(size: int) -> None:
         writer.close()
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_the_socket_is_ours_alone() -> None:
     async with serving() as (port, taken):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -132,7 +132,7 @@ async def test_the_socket_is_ours_alone() -> None:
         writer.close()
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_nothing_of_the_request_outlives_it() -> None:
     """A console is open for hours; its handler, its request and its stream are of no use any more."""
     async with serving() as (port, taken):
@@ -152,7 +152,7 @@ async def test_nothing_of_the_request_outlives_it() -> None:
         writer.close()
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_tls_connection_is_refused_and_closed() -> None:
     authority = Authority()
     async with serving(authority.server("127.0.0.1").context) as (port, taken):
@@ -163,7 +163,7 @@ async def test_a_tls_connection_is_refused_and_closed() -> None:
         writer.close()
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_tls_stream_is_a_type_error() -> None:
     near, far = socket.socketpair()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -174,7 +174,7 @@ async def test_a_tls_stream_is_a_type_error() -> None:
     far.close()
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_browser_that_has_gone_meanwhile() -> None:
     near, far = socket.socketpair()
     stream = IOStream(near)
@@ -200,7 +200,7 @@ async def full() -> tuple[IOStream, socket.socket]:
     return stream, far
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_the_answer_is_out_before_the_socket_is_taken() -> None:
     stream, far = await full()
     taking = asyncio.ensure_future(take_socket(stream))
@@ -219,7 +219,7 @@ async def test_the_answer_is_out_before_the_socket_is_taken() -> None:
     far.close()
 
 
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_browser_that_does_not_take_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(takeover, "_FLUSH_SECONDS", 0.01)
     stream, far = await full()
@@ -230,7 +230,7 @@ async def test_a_browser_that_does_not_take_the_answer(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("error", [StreamClosedError(), TimeoutError("slow")])
-@pytest.mark.gen_test(timeout=5)
+@pytest.mark.gen_test
 async def test_a_browser_that_is_lost_on_the_way_is_no_error_of_ours(
     error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -87,7 +87,7 @@ async def explained(cluster: Cluster, vmid: int, kind: str = "qemu") -> str | No
     return problem and problem.code
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_one_inventory_for_a_whole_class(cluster: Cluster, node: Node) -> None:
     found = await asyncio.gather(*(cluster.resources(60.0) for _ in range(50)))
     assert node.calls("/cluster/resources") == 1
@@ -95,7 +95,7 @@ async def test_one_inventory_for_a_whole_class(cluster: Cluster, node: Node) -> 
     assert cluster.last_inventory is found[0]
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_one_cookie_for_a_whole_class(cluster: Cluster, sshd: Sshd) -> None:
     cookies = await asyncio.gather(*(cluster.auth_cookie() for _ in range(50)))
     assert set(cookies) == {"PVE:root@pam:6B02E097::signature1"}
@@ -105,7 +105,7 @@ async def test_one_cookie_for_a_whole_class(cluster: Cluster, sshd: Sshd) -> Non
     assert await cluster.auth_cookie() == "PVE:root@pam:6B02E097::signature2"
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_why_a_console_failed(cluster: Cluster, node: Node) -> None:
     node.inventory(
         guest(100), guest(101), guest(102), guest(104), guest(200, "unknown", "pve3"), guest(300, kind="lxc")
@@ -123,7 +123,7 @@ async def test_why_a_console_failed(cluster: Cluster, node: Node) -> None:
     assert await explained(cluster, 999) == problems.VM_GONE
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_machine_that_is_new_is_unknown_as_well(cluster: Cluster, node: Node) -> None:
     """Nobody has measured it yet; its node is there, and tells."""
     node.inventory(guest(100, "unknown"), guest(101, "unknown"), guest(200, "unknown", "pve3"))
@@ -136,7 +136,7 @@ async def test_a_machine_that_is_new_is_unknown_as_well(cluster: Cluster, node: 
     assert node.calls("/nodes/pve3") == 0, "that would hang"
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_machine_that_has_moved(cluster: Cluster, node: Node) -> None:
     node.inventory(guest(100, node="pve2"))
     node.status(100, "stopped", node="pve2")
@@ -146,13 +146,13 @@ async def test_a_machine_that_has_moved(cluster: Cluster, node: Node) -> None:
     assert await explained(cluster, 100) == problems.VM_STOPPED, "asked of the node that it is on now"
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_machine_that_went_between_two_questions(cluster: Cluster, node: Node) -> None:
     node.inventory(guest(999))
     assert await explained(cluster, 999) == problems.VM_GONE
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_cluster_that_cannot_be_asked_is_no_cause(cluster: Cluster, node: Node) -> None:
     node.inventory(guest(100))
     node.answer("get", "/nodes/pve1/qemu/100/status/current", stderr="got no worker upid - start failed\n", exit=255)
@@ -161,7 +161,7 @@ async def test_a_cluster_that_cannot_be_asked_is_no_cause(cluster: Cluster, node
     assert caught.value.code == problems.PVESH_FAILED
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_node_that_hangs_counts_as_offline(
     cluster: Cluster, node: Node, sshd: Sshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,7 +175,7 @@ async def test_a_node_that_hangs_counts_as_offline(
     assert await explained(cluster, 100) == problems.NODE_OFFLINE
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_no_answer_is_a_problem_and_leaves_the_last_inventory(
     cluster: Cluster, node: Node, sshd: Sshd
 ) -> None:  # fmt: skip
@@ -188,7 +188,7 @@ async def test_no_answer_is_a_problem_and_leaves_the_last_inventory(
     assert cluster.last_inventory is good
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_an_end_is_good_or_a_problem(cluster: Cluster, node: Node) -> None:
     node.answer("get", "/nodes/pve1/tasks", [], source="all", limit="500")
     for action in ("start", "stop", "reset"):
@@ -208,7 +208,7 @@ async def test_an_end_is_good_or_a_problem(cluster: Cluster, node: Node) -> None
             assert end in caught.value.detail
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_task_is_waited_for(cluster: Cluster, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks, "_LAST_PAUSE", 0.0)
     node.answer("get", "/nodes/pve1/tasks", [], source="all", limit="500")
@@ -233,7 +233,7 @@ def ticket(**changes: Any) -> ConsoleTicket:
     return ConsoleTicket(**(values | changes))
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_trust_comes_with_the_ticket_and_is_made_once(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(access, "_TRUSTS", 4)
     made = []
@@ -252,7 +252,7 @@ async def test_trust_comes_with_the_ticket_and_is_made_once(cluster: Cluster, mo
     assert len(cluster._access.trusts._known) <= access._TRUSTS
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_sign_in_by_password_trusts_what_came_over_ssh(
     make_cluster: Callable[..., Cluster], node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,7 +277,7 @@ async def test_sign_in_by_password_trusts_what_came_over_ssh(
     assert node.calls() == 2, "a pin needs no CA"
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_close_ends_what_is_in_flight(cluster: Cluster, sshd: Sshd) -> None:
     (sshd.folder / "bin" / "pvesh").write_text("#!/bin/sh\ntouch begun\nexec sleep 5\n")
     waiting = [asyncio.ensure_future(cluster.resources(0.0)), asyncio.ensure_future(cluster.version())]

@@ -50,7 +50,7 @@ def cluster(io_loop: IOLoop, node: SimulatedCluster, tmp_path: Path, gate: Path)
 
 
 @pytest.mark.parametrize("hardened", [True, False], ids=["since 2026-04", "before"])
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_the_whole_way_as_somebody_who_may_open_consoles(
     cluster: Cluster, node: SimulatedCluster, hardened: bool
 ) -> None:
@@ -69,7 +69,7 @@ async def test_the_whole_way_as_somebody_who_may_open_consoles(
     assert await code_of(look(await origin.target())) == problems.PERMISSION_DENIED
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_the_portals_other_commands(cluster: Cluster, node: SimulatedCluster) -> None:
     assert await cluster.version()
     assert (await cluster.resources(0.0)).resources
@@ -82,7 +82,7 @@ async def test_the_portals_other_commands(cluster: Cluster, node: SimulatedClust
     assert await cluster._access._ca.get()
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_nothing_else(cluster: Cluster, node: SimulatedCluster) -> None:
     refused = [
         "id", "sh", "", "pvesh", "pvesh get /access/users --output-format json", "pvesh create /access/users",

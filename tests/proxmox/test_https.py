@@ -61,7 +61,7 @@ def cluster(make_cluster: MakeCluster, way: dict[str, Any]) -> Cluster:
 
 
 @pytest.mark.parametrize("hardened", [True, False], ids=["since 2026-04", "before"])
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_every_kind_of_console(
     cluster: Cluster, node: SimulatedCluster, caplog: pytest.LogCaptureFixture, hardened: bool
 ) -> None:
@@ -85,7 +85,7 @@ async def test_every_kind_of_console(
         assert secret not in shown
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_power_and_snapshots(cluster: Cluster, node: SimulatedCluster) -> None:
     node.options.task_duration = 0.2
     shown: list[TaskStatus] = []
@@ -102,7 +102,7 @@ async def test_power_and_snapshots(cluster: Cluster, node: SimulatedCluster) -> 
     assert await code_of(cluster.begin("pve1", "qemu", 999, "start")) in (problems.VM_GONE, problems.PERMISSION_DENIED)
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_somebody_was_quicker(make_cluster: MakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """A container that has been started since it was looked at is refused at once, and yet as asked."""
     cluster = make_cluster()
@@ -114,7 +114,7 @@ async def test_somebody_was_quicker(make_cluster: MakeCluster, monkeypatch: pyte
     assert await cluster.begin("pve1", "lxc", 300, "start") is None
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_what_nobody_may(make_cluster: MakeCluster, node: SimulatedCluster) -> None:
     node.state.users["portal@pve"].permissions = {"/vms/100": RIGHTS}
     cluster = make_cluster(tls_ca_file=node.folder / "pve-root-ca.pem", **WAYS["token"])
@@ -123,7 +123,7 @@ async def test_what_nobody_may(make_cluster: MakeCluster, node: SimulatedCluster
     assert await code_of(cluster.power("pve1", "qemu", 105, "stop")) == problems.PERMISSION_DENIED
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_secret_that_is_wrong(make_cluster: MakeCluster, node: SimulatedCluster) -> None:
     ca = {"tls_ca_file": node.folder / "pve-root-ca.pem"}
     for way in (
@@ -132,7 +132,7 @@ async def test_a_secret_that_is_wrong(make_cluster: MakeCluster, node: Simulated
         assert await code_of(make_cluster(**ca, **way).resources(0.0)) == problems.COOKIE_REFUSED
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_the_certificate_is_looked_at_before_anything_is_sent(
     make_cluster: MakeCluster, node: SimulatedCluster
 ) -> None:
@@ -144,7 +144,7 @@ async def test_the_certificate_is_looked_at_before_anything_is_sent(
     assert (await make_cluster().resources(0.0)).resources, "by SSH the CA comes by itself"
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_one_sign_in_for_a_whole_class_and_a_new_one_when_the_key_has_changed(
     make_cluster: MakeCluster, node: SimulatedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,7 +160,7 @@ async def test_one_sign_in_for_a_whole_class_and_a_new_one_when_the_key_has_chan
     assert len(signed) == 2
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_500_that_means_nothing(make_cluster: MakeCluster, node: SimulatedCluster) -> None:
     node.options.vncproxy_stumbles = 2
     cluster = make_cluster(tls_ca_file=node.folder / "pve-root-ca.pem", **WAYS["token"])
@@ -170,14 +170,14 @@ async def test_a_500_that_means_nothing(make_cluster: MakeCluster, node: Simulat
     assert await code_of(cluster.console_ticket("pve1", "qemu", 100)) == problems.PVESH_FAILED
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_parameter_that_does_not_fit_is_named(make_cluster: MakeCluster) -> None:
     """Not in the status line, but in the body (PVE/APIServer/Formatter/Standard.pm)."""
     with pytest.raises(Problem, match=r"400 Parameter verification failed\. frob: property is not defined"):
         await make_cluster().api.call("create", "/nodes/pve1/qemu/100/status/start", {"frob": "1"})
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_nobody_there(make_cluster: MakeCluster, node: SimulatedCluster) -> None:
     cluster = make_cluster(tls_ca_file=node.folder / "pve-root-ca.pem", **WAYS["token"])
     await node.api.close()
@@ -185,7 +185,7 @@ async def test_nobody_there(make_cluster: MakeCluster, node: SimulatedCluster) -
     assert cluster.health()[0].trouble is not None
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_node_that_is_offline(make_cluster: MakeCluster, node: SimulatedCluster) -> None:
     node.options.https_offline_hang = 0.1
     cluster = make_cluster(tls_ca_file=node.folder / "pve-root-ca.pem", **WAYS["token"])

@@ -13,7 +13,7 @@ from cyberlab.proxmox.warm import WarmPvesh
 from tests.sshd import Sshd
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_minted_by_the_node(pool: SshPool, sshd: Sshd) -> None:
     assert await mint_cookie(WarmPvesh(pool, 0), "root@pam") == "PVE:root@pam:6B02E097::signature1"
     arguments = (sshd.folder / "perl.log").read_text()
@@ -34,7 +34,7 @@ async def test_minted_by_the_node(pool: SshPool, sshd: Sshd) -> None:
         ("echo welcome", problems.COOKIE_REFUSED),
     ],
 )
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_node_that_mints_nothing(pool: SshPool, sshd: Sshd, script: str, code: str) -> None:
     (sshd.folder / "bin" / "perl").write_text(f"#!/bin/sh\n{script}\n")
     with pytest.raises(Problem) as caught:
@@ -42,7 +42,7 @@ async def test_a_node_that_mints_nothing(pool: SshPool, sshd: Sshd, script: str,
     assert caught.value.code == code
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_ticket_for_somebody_else(pool: SshPool, sshd: Sshd) -> None:
     perl = sshd.folder / "bin" / "perl"
     perl.write_text(f'#!/bin/sh\necho "$*" > {sshd.folder}/perl.log\nprintf PVEVNC:6B02E097::c2ln+/==\n')

@@ -71,7 +71,7 @@ def cluster(pair: SimulatedCluster, make_cluster: MakeCluster) -> Cluster:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20.0):
+    async with asyncio.timeout(30.0):
         while not condition():
             await asyncio.sleep(0.01)
 
@@ -83,7 +83,7 @@ def ports(member: Member) -> int:
     )
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_each_machine_is_asked_for_on_its_own_node(cluster: Cluster, pair: SimulatedCluster) -> None:
     await pair.booted()
     for vmid, node in ((100, "pve1"), (102, "pve2")):
@@ -96,7 +96,7 @@ async def test_each_machine_is_asked_for_on_its_own_node(cluster: Cluster, pair:
     assert [health.name for health in cluster.health()] == ["pve1", "pve2"]
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_another_node_while_that_one_cannot_be_reached(
     cluster: Cluster, pair: SimulatedCluster, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -117,7 +117,7 @@ async def test_another_node_while_that_one_cannot_be_reached(
     assert [record.levelname for record in caplog.records if "reached" in record.message] == ["WARNING", "INFO"]
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_who_waits_at_another_node_goes_back_with_their_own(
     pair: SimulatedCluster, make_cluster: MakeCluster
 ) -> None:
@@ -145,7 +145,7 @@ async def test_who_waits_at_another_node_goes_back_with_their_own(
     await asyncio.gather(*busy, *waiting, return_exceptions=True)
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_an_only_node_that_restarts_its_sshd_costs_nobody_a_console(
     node: SimulatedCluster, make_cluster: MakeCluster
 ) -> None:
@@ -161,7 +161,7 @@ async def test_an_only_node_that_restarts_its_sshd_costs_nobody_a_console(
     assert len({target.resource for target in await asyncio.gather(*waiting)}) == 20
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_what_a_person_has_to_mend_is_not_waited_for(
     node: SimulatedCluster, make_cluster: MakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,7 +172,7 @@ async def test_what_a_person_has_to_mend_is_not_waited_for(
     assert await code_of(cluster.resources(0.0)) == problems.SSH_HOST_KEY
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_no_node_at_all(cluster: Cluster, pair: SimulatedCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     for member in pair.members.values():
         await member.sshd.listener.close()
@@ -184,7 +184,7 @@ async def test_no_node_at_all(cluster: Cluster, pair: SimulatedCluster, monkeypa
     assert (await cluster.resources(0.0)).resources
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_dead_node_is_told_from_one_whose_sshd_is_away(
     cluster: Cluster, pair: SimulatedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,7 +197,7 @@ async def test_a_dead_node_is_told_from_one_whose_sshd_is_away(
     assert await code_of(cluster.explain("pve2", "qemu", 102)) == problems.NODE_OFFLINE
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_taken_over_from_a_dead_node(
     cluster: Cluster, pair: SimulatedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,7 +210,7 @@ async def test_taken_over_from_a_dead_node(
     assert moves.nodes == ["pve1"]
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_machine_that_migrated_while_the_inventory_is_behind(cluster: Cluster, pair: SimulatedCluster) -> None:
     await pair.booted()
     pair.options.resources_age = 1000.0
@@ -225,7 +225,7 @@ async def test_a_machine_that_migrated_while_the_inventory_is_behind(cluster: Cl
     assert await code_of(source(cluster, 100).target()) == problems.VM_GONE
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_so_many_calls_at_once_and_the_others_know_their_place(
     pair: SimulatedCluster, make_cluster: MakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,7 +268,7 @@ def two(io_loop: IOLoop, keys: Path) -> Iterator[tuple[SimulatedCluster, Simulat
         io_loop.run_sync(each.close)
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_the_same_vmid_in_two_clusters(
     two: tuple[SimulatedCluster, SimulatedCluster], make_cluster: MakeCluster, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -299,7 +299,7 @@ async def test_the_same_vmid_in_two_clusters(
     assert all("one" in line or "two" in line for line in said), said
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_cluster_that_is_down_is_nobody_elses_business(
     two: tuple[SimulatedCluster, SimulatedCluster], make_cluster: MakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:

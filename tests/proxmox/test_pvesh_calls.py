@@ -39,7 +39,7 @@ def argvs(sshd: Sshd) -> list[list[str]]:
 NOT_GOING_ON = ("paused", "suspended", "prelaunch", "io-error", "internal-error", "guest-panicked", "shutdown")
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_hostile_values_arrive_and_run_nothing(pvesh: Pvesh, sshd: Sshd) -> None:
     parameters = {f"p{number}": value for number, value in enumerate(HOSTILE)}
     with pytest.raises(Problem):
@@ -52,14 +52,14 @@ async def test_hostile_values_arrive_and_run_nothing(pvesh: Pvesh, sshd: Sshd) -
     assert not (sshd.folder / "pwned").exists()
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_resources(pvesh: Pvesh) -> None:
     found = {resource.vmid: resource for resource in await pvesh.resources()}
     assert found[100] == Resource(100, "qemu", "pve1", "running", name="demo", tags=("prod", "web"))
     assert found[104].lock == "backup"
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_sparse_inventory(pvesh: Pvesh, sshd: Sshd) -> None:
     """A node that is offline leaves no name; what is no guest, or of no known kind, is left out.
 
@@ -85,7 +85,7 @@ async def test_a_sparse_inventory(pvesh: Pvesh, sshd: Sshd) -> None:
     ]
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_status(pvesh: Pvesh) -> None:
     assert await pvesh.status("pve1", "qemu", 100) == VmStatus("running", "running", name="demo")
     assert (await pvesh.status("pve1", "qemu", 104)).lock == "backup"
@@ -95,7 +95,7 @@ async def test_status(pvesh: Pvesh) -> None:
         assert caught.value.code == code
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_vncproxy(pvesh: Pvesh, sshd: Sshd) -> None:
     ticket = await pvesh.vncproxy("pve1", "qemu", 100)
     assert (ticket.node_host, ticket.user) == ("pve1", "root@pam")
@@ -106,7 +106,7 @@ async def test_vncproxy(pvesh: Pvesh, sshd: Sshd) -> None:
     assert argvs(sshd)[0] == ["create", "/nodes/pve1/qemu/100/vncproxy", "--websocket=1", "--output-format", "json"]
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_container_is_not_even_asked(pvesh: Pvesh, sshd: Sshd) -> None:
     """Its vncproxy blocks pvesh for 26 seconds and then fails."""
     with pytest.raises(Problem) as caught:
@@ -116,7 +116,7 @@ async def test_a_container_is_not_even_asked(pvesh: Pvesh, sshd: Sshd) -> None:
 
 
 @pytest.mark.parametrize(("kind", "vmid"), [("lxc", 300), ("qemu", 102)])
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_termproxy(pvesh: Pvesh, sshd: Sshd, kind: str, vmid: int) -> None:
     ticket = await pvesh.termproxy("pve1", kind, vmid)
     assert (ticket.node_host, ticket.user, ticket.password, ticket.certificate) == ("pve1", "root@pam", "", "")
@@ -125,14 +125,14 @@ async def test_termproxy(pvesh: Pvesh, sshd: Sshd, kind: str, vmid: int) -> None
     assert argvs(sshd)[0] == ["create", f"/nodes/pve1/{kind}/{vmid}/termproxy", "--output-format", "json"]
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_task_that_failed_exits_with_zero(pvesh: Pvesh) -> None:
     upid = Upid.parse(await pvesh.call("create", "/nodes/pve1/qemu/104/status/start"))
     assert upid == Upid(FAILED_START, "pve1")
     assert await pvesh.task_status(upid) == TaskStatus(False, "VM is locked (backup)")
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_detached(pvesh: Pvesh, sshd: Sshd) -> None:
     """The command goes on when its channel has closed, and nobody has asked what became of it."""
     await pvesh.detach("/nodes/pve1/qemu/101/status/stop", {"timeout": "5"}, subject="pve1")
@@ -145,12 +145,12 @@ async def test_detached(pvesh: Pvesh, sshd: Sshd) -> None:
         power_path("pve1", "qemu", 101, "delete")
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_nodes(pvesh: Pvesh) -> None:
     assert await pvesh.nodes() == {"pve1": "unknown"}
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_certificates(pvesh: Pvesh, sshd: Sshd) -> None:
     """Of 'localhost', a node tells the CA alone."""
     recorded = next(one for one in TRANSCRIPTS if one["pvesh"][1] == "/nodes/pve1/certificates/info")
@@ -164,7 +164,7 @@ async def test_certificates(pvesh: Pvesh, sshd: Sshd) -> None:
         assert got.node == node
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_answers_of_the_wrong_shape(pvesh: Pvesh, sshd: Sshd) -> None:
     calls = {
         "/version": pvesh.version,

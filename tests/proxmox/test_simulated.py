@@ -71,7 +71,7 @@ def cluster(make_cluster: MakeCluster) -> Cluster:
 
 
 @pytest.mark.parametrize("hardened", [True, False], ids=["since 2026-04", "before"])
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_to_an_open_console(
     cluster: Cluster, node: SimulatedCluster, caplog: pytest.LogCaptureFixture, hardened: bool
 ) -> None:
@@ -96,7 +96,7 @@ async def test_to_an_open_console(
 
 
 @pytest.mark.parametrize("hardened", [True, False], ids=["since 2026-04", "before"])
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_to_an_open_terminal(
     cluster: Cluster, node: SimulatedCluster, caplog: pytest.LogCaptureFixture, hardened: bool
 ) -> None:
@@ -122,7 +122,7 @@ async def test_to_an_open_terminal(
     assert quote(secret, safe="") not in shown
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_why_a_console_fails(cluster: Cluster, node: SimulatedCluster) -> None:
     causes = {
         100: None, 101: problems.VM_STOPPED, 104: problems.VM_LOCKED, 200: problems.NODE_OFFLINE,
@@ -140,7 +140,7 @@ async def test_why_a_console_fails(cluster: Cluster, node: SimulatedCluster) -> 
     assert await code_of(cluster.explain("pve2", "qemu", 102)) == problems.NODE_OFFLINE
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_power(cluster: Cluster, node: SimulatedCluster) -> None:
     await cluster.start("pve1", "qemu", 101)
     assert (await cluster.status("pve1", "qemu", 101)).status == "running"
@@ -154,7 +154,7 @@ async def test_power(cluster: Cluster, node: SimulatedCluster) -> None:
     assert await code_of(cluster.start("pve1", "qemu", 999)) == problems.VM_GONE
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_power_without_waiting(cluster: Cluster, node: SimulatedCluster) -> None:
     node.options.task_duration = 2.0
     begun = await cluster.begin("pve1", "qemu", 101, "start")
@@ -172,7 +172,7 @@ async def test_power_without_waiting(cluster: Cluster, node: SimulatedCluster) -
     await cluster.finish(remote, 20.0)
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_what_is_wrong_with_a_task(cluster: Cluster, node: SimulatedCluster) -> None:
     locked = await cluster.begin("pve1", "qemu", 104, "start")
     assert await code_of(cluster.finish(locked, 20.0)) == problems.VM_LOCKED
@@ -194,7 +194,7 @@ async def test_what_is_wrong_with_a_task(cluster: Cluster, node: SimulatedCluste
 
 
 @ONE
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_container_is_looked_at_before_there_is_a_task(cluster: Cluster, node: SimulatedCluster) -> None:
     """What the node refuses at once leaves no task to be found (PVE/API2/LXC/Status.pm)."""
     container = node.state.vms[300]
@@ -208,7 +208,7 @@ async def test_a_container_is_looked_at_before_there_is_a_task(cluster: Cluster,
     assert container.running
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_back_to_a_snapshot(cluster: Cluster, node: SimulatedCluster) -> None:
     (lesson,) = await cluster.snapshots("pve1", "qemu", 103)
     assert (lesson.name, lesson.description, lesson.with_memory) == ("lesson1", "start of lesson", False)
@@ -228,7 +228,7 @@ async def test_back_to_a_snapshot(cluster: Cluster, node: SimulatedCluster) -> N
             await cluster.rollback("pve1", "qemu", 103, name, False)
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_machine_that_has_migrated(cluster: Cluster, node: SimulatedCluster) -> None:
     await node.booted()
     moves = Moves()
@@ -244,7 +244,7 @@ async def test_a_machine_that_has_migrated(cluster: Cluster, node: SimulatedClus
 
 
 @ONE
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_cookie_that_is_refused(cluster: Cluster, node: SimulatedCluster) -> None:
     """Proxmox renews its key once a day, and cookies of the key before the last are worth nothing."""
     await node.booted()
@@ -261,7 +261,7 @@ async def test_a_cookie_that_is_refused(cluster: Cluster, node: SimulatedCluster
 
 
 @ONE
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_whom_the_console_trusts(make_cluster: MakeCluster, node: SimulatedCluster, tmp_path: Path) -> None:
     await node.booted()
     fingerprint = str((await make_cluster().api.call("get", "/nodes"))[0]["ssl_fingerprint"])
@@ -304,7 +304,7 @@ async def child(state: Path) -> AsyncIterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("openssh", [False, True])
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_as_a_process_of_its_own(keys: Path, tmp_path: Path, openssh: bool) -> None:
     async with child(keys) as facts:
         server = Sshd(tmp_path / "sshd", [keys / "bin"], host_keys=("ed25519",))

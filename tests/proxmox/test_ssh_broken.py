@@ -19,7 +19,7 @@ from tests.proxmox.stub import stub_server
 from tests.sshd import DEADLINE, Sshd, free_port
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_broken_connection_is_replaced_for_what_changes_nothing(pool: SshPool, sshd: Sshd) -> None:
     running = asyncio.ensure_future(run(pool, f"echo >> ran; {UNTIL_GO}; wc -l < ran", idempotent=True))
     await until(lambda: lines(sshd.folder / "ran") == 1)
@@ -29,7 +29,7 @@ async def test_a_broken_connection_is_replaced_for_what_changes_nothing(pool: Ss
     assert int((await running).stdout) == 2
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_but_only_once(pool: SshPool, sshd: Sshd) -> None:
     running = asyncio.ensure_future(code_of(pool, f"echo >> ran; {UNTIL_GO}", idempotent=True))
     for times in (1, 2):
@@ -39,7 +39,7 @@ async def test_but_only_once(pool: SshPool, sshd: Sshd) -> None:
     (sshd.folder / "go").touch()
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_what_changes_something_is_not_repeated(pool: SshPool, sshd: Sshd) -> None:
     running = asyncio.ensure_future(code_of(pool, f"echo >> ran; {UNTIL_GO}"))
     await until(lambda: lines(sshd.folder / "ran") == 1)
@@ -50,7 +50,7 @@ async def test_what_changes_something_is_not_repeated(pool: SshPool, sshd: Sshd)
     (sshd.folder / "go").touch()
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_an_idle_connection_that_died_costs_nobody_anything(pool: SshPool, sshd: Sshd) -> None:
     """The command was never sent, so that it may change what it wants and is sent again all the same."""
     await run(pool, "true")
@@ -61,7 +61,7 @@ async def test_an_idle_connection_that_died_costs_nobody_anything(pool: SshPool,
     assert (await running).stdout.strip() == "1"
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_server_that_stands_still_meets_the_deadline(pool: SshPool, sshd: Sshd) -> None:
     await run(pool, "true")
     sshd.signal_connections(signal.SIGSTOP)
@@ -71,7 +71,7 @@ async def test_a_server_that_stands_still_meets_the_deadline(pool: SshPool, sshd
         sshd.signal_connections(signal.SIGCONT)
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_request_without_an_answer_frees_its_thread(
     make_pool: MakePool, sshd: Sshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,14 +87,14 @@ async def test_a_request_without_an_answer_frees_its_thread(
         assert await code_of(pool, "echo", timeout=1.0) == problems.PVESH_TIMEOUT
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_nobody_there(make_pool: MakePool, sshd: Sshd) -> None:
     pool = make_pool(sshd.cluster_settings(ssh_port=free_port(), ssh_host_key=sshd.fingerprint()))
     codes = await asyncio.gather(*(code_of(pool, "echo") for _ in range(2 * CHANNELS)))
     assert set(codes) == {problems.SSH_REFUSED}
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_host_that_comes_back_is_used_again(
     make_pool: MakePool, sshd: Sshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,7 +106,7 @@ async def test_a_host_that_comes_back_is_used_again(
     assert (await run(pool, "echo again")).stdout == "again\n"
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_every_connection_breaks_under_everything(make_pool: MakePool, sshd: Sshd) -> None:
     pool = make_pool(sshd.cluster_settings(ssh_connections=2))
     command = f"echo >> ran; {UNTIL_GO}; echo fine"
@@ -121,7 +121,7 @@ async def test_every_connection_breaks_under_everything(make_pool: MakePool, ssh
     assert len(sshd.connections()) == 2
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_sshd_is_restarted(pool: SshPool, sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ssh, "_RETRY_AFTER", 0.0)
     assert (await run(pool, "echo 1")).stdout == "1\n"
@@ -134,7 +134,7 @@ async def test_sshd_is_restarted(pool: SshPool, sshd: Sshd, monkeypatch: pytest.
     assert (await run(pool, "echo 4")).stdout == "4\n"
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_host_that_refused_is_left_alone_for_a_moment(
     make_pool: MakePool, sshd: Sshd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,7 +153,7 @@ async def test_a_host_that_refused_is_left_alone_for_a_moment(
     assert len(dialled) == 1
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_the_haste_of_one_call_says_nothing_about_the_host(
     pool: SshPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,7 +172,7 @@ async def test_the_haste_of_one_call_says_nothing_about_the_host(
     assert (await run(pool, "echo fine")).stdout == "fine\n"
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_refused_command_does_not_take_the_others_along(make_pool: MakePool, sshd: Sshd) -> None:
     """sshd runs nothing for us, but the connection is well: it stays."""
     with stub_server(sshd.folder / "host_ed25519") as (stub, port):

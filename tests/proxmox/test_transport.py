@@ -1,4 +1,4 @@
-"""What is said too late about a channel, to a real sshd, which ends the connection for a word about one it has closed."""
+"""What is said too late about a channel, to a real sshd: it ends the connection for a word about one it has closed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def late(monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
     return delayed
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_command_that_ends_at_once_takes_no_other_along(
     pool: SshPool, sshd: Sshd, late: dict[int, int]
 ) -> None:
@@ -52,7 +52,7 @@ async def test_a_command_that_ends_at_once_takes_no_other_along(
     assert "Disconnecting" not in (sshd.folder / "log").read_text()
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_nor_does_one_that_is_spoken_with(pool: SshPool, sshd: Sshd, late: dict[int, int]) -> None:
     longer = asyncio.ensure_future(run(pool, f"echo >> begun; {UNTIL_GO}; echo done"))
     await until(lambda: lines(sshd.folder / "begun"))

@@ -94,7 +94,7 @@ async def _get(pvesh: WarmPvesh, *words: str, timeout: float = 10.0, idempotent:
 # The same answers
 
 
-@pytest.mark.gen_test(timeout=40)
+@pytest.mark.gen_test
 async def test_transcripts(settings: ClusterSettings, node: SimulatedCluster, make_warm: MakeWarm) -> None:
     pvesh = make_warm(settings)
     node.options.call_cpu = 7.0  # of the command, which would show
@@ -110,7 +110,7 @@ ODD = [
 ]
 
 
-@pytest.mark.gen_test(timeout=40)
+@pytest.mark.gen_test
 async def test_odd_programs_byte_for_byte(odd: Sshd, make_warm: MakeWarm) -> None:
     commands, pvesh = make_warm(odd.cluster_settings(), 0), make_warm(odd.cluster_settings())
     for words in ODD:
@@ -120,7 +120,7 @@ async def test_odd_programs_byte_for_byte(odd: Sshd, make_warm: MakeWarm) -> Non
     assert commands.workers == 0
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_many_at_once_by_few_processes(odd: Sshd, make_warm: MakeWarm) -> None:
     pvesh = make_warm(odd.cluster_settings(), 2)
     answers = await asyncio.gather(*(_get(pvesh, "get", "/args", str(number)) for number in range(60)))
@@ -130,7 +130,7 @@ async def test_many_at_once_by_few_processes(odd: Sshd, make_warm: MakeWarm) -> 
     assert len(odd.connections()) == 1
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_what_no_command_line_carries(odd: Sshd, make_warm: MakeWarm) -> None:
     pvesh = make_warm(odd.cluster_settings())
     for word in ("a\0b", "\ud800"):
@@ -141,7 +141,7 @@ async def test_what_no_command_line_carries(odd: Sshd, make_warm: MakeWarm) -> N
 # Deadlines, limits
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_late_answer_leaves_the_worker_as_it_is(odd: Sshd, make_warm: MakeWarm) -> None:
     pvesh = make_warm(odd.cluster_settings())
     parent = (await _get(pvesh, "get", "/pid")).stdout
@@ -152,13 +152,13 @@ async def test_a_late_answer_leaves_the_worker_as_it_is(odd: Sshd, make_warm: Ma
 
 
 @pytest.mark.parametrize(("path", "said"), [("/big", "more than 8 MiB"), ("/signal", "without an exit status")])
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_what_the_command_would_be_refused_for(odd: Sshd, make_warm: MakeWarm, path: str, said: str) -> None:
     with pytest.raises(Problem, match=said):
         await _get(make_warm(odd.cluster_settings()), "get", path)
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_caller_who_has_gone_frees_nothing_too_early(odd: Sshd, make_warm: MakeWarm) -> None:
     pvesh = make_warm(odd.cluster_settings())
     await _get(pvesh, "get", "/quiet")
@@ -172,7 +172,7 @@ async def test_a_caller_who_has_gone_frees_nothing_too_early(odd: Sshd, make_war
     assert (await _get(pvesh, "get", "/quiet")).exit == 0, "when the deadline has made room"
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_one_node_that_hangs_leaves_room(odd: Sshd, make_warm: MakeWarm) -> None:
     pvesh = make_warm(odd.cluster_settings())
     await _get(pvesh, "get", "/quiet")
@@ -191,7 +191,7 @@ async def test_one_node_that_hangs_leaves_room(odd: Sshd, make_warm: MakeWarm) -
 # Whatever is off
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_worker_that_is_killed_with_a_request_in_its_hands(odd: Sshd, make_warm: MakeWarm) -> None:
     pvesh = make_warm(odd.cluster_settings())
     for idempotent in (True, False):
@@ -209,7 +209,7 @@ async def test_a_worker_that_is_killed_with_a_request_in_its_hands(odd: Sshd, ma
     assert pvesh.workers == 0, "not again at once"
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_nonsense_on_its_stdout(odd: Sshd, make_warm: MakeWarm, tmp_path: Path) -> None:
     write_script(tmp_path / "bin" / "perl", '#!/bin/sh\nprintf "5:ready,"; cat >/dev/null\n')
     pvesh = make_warm(odd.cluster_settings())
@@ -232,7 +232,7 @@ async def test_nonsense_on_its_stdout(odd: Sshd, make_warm: MakeWarm, tmp_path: 
         None,
     ],
 )
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_node_that_cannot(odd: Sshd, make_warm: MakeWarm, tmp_path: Path, perl: str | None) -> None:
     program = "#!/no/such/interpreter\n" if perl is None else f"#!/bin/sh\n{perl}\n"
     write_script(tmp_path / "bin" / "perl", program)
@@ -245,7 +245,7 @@ async def test_a_node_that_cannot(odd: Sshd, make_warm: MakeWarm, tmp_path: Path
     assert len(odd.commands()) == 0
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_worker_that_says_nothing(
     odd: Sshd, make_warm: MakeWarm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,7 +256,7 @@ async def test_a_worker_that_says_nothing(
     assert pvesh.workers == 0
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_worker_that_stops_answering(
     odd: Sshd, make_warm: MakeWarm, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
@@ -272,7 +272,7 @@ async def test_a_worker_that_stops_answering(
     os.kill(parent, signal.SIGKILL)
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_lost_connections(odd: Sshd, make_warm: MakeWarm) -> None:
     pvesh = make_warm(odd.cluster_settings())
     first = (await _get(pvesh, "get", "/pid")).stdout
@@ -295,7 +295,7 @@ async def test_lost_connections(odd: Sshd, make_warm: MakeWarm) -> None:
 # Coming and going
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_recycled_by_count_and_by_age(
     odd: Sshd, make_warm: MakeWarm, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
@@ -316,7 +316,7 @@ async def test_recycled_by_count_and_by_age(
         first = now
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_an_old_worker_answers_what_it_was_asked(
     odd: Sshd, make_warm: MakeWarm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -335,7 +335,7 @@ async def test_an_old_worker_answers_what_it_was_asked(
         await task
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_after_an_upgrade_of_the_node(odd: Sshd, make_warm: MakeWarm, tmp_path: Path) -> None:
     pvesh = make_warm(odd.cluster_settings())
     first, old = (await _get(pvesh, "get", "/pid")).stdout, pvesh._workers[0]
@@ -347,7 +347,7 @@ async def test_after_an_upgrade_of_the_node(odd: Sshd, make_warm: MakeWarm, tmp_
     assert (await _get(pvesh, "get", "/pid")).stdout != first
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_close_ends_requests_and_processes(odd: Sshd, make_warm: MakeWarm) -> None:
     pvesh = make_warm(odd.cluster_settings())
     await _get(pvesh, "get", "/quiet")
@@ -361,7 +361,7 @@ async def test_close_ends_requests_and_processes(odd: Sshd, make_warm: MakeWarm)
         await asyncio.sleep(0.01)
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_closed_while_it_starts(odd: Sshd, make_warm: MakeWarm) -> None:
     pvesh = make_warm(odd.cluster_settings())
     task = asyncio.create_task(_get(pvesh, "get", "/quiet"))
@@ -371,14 +371,14 @@ async def test_closed_while_it_starts(odd: Sshd, make_warm: MakeWarm) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_off(odd: Sshd, make_warm: MakeWarm) -> None:
     pvesh = make_warm(odd.cluster_settings(), 0)
     await _get(pvesh, "get", "/quiet")
     assert pvesh._start is None
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_simulated_node_without_the_modules(node: SimulatedCluster, make_warm: MakeWarm) -> None:
     node.options.warm = False
     pvesh = make_warm(_settings(node))
@@ -386,7 +386,7 @@ async def test_a_simulated_node_without_the_modules(node: SimulatedCluster, make
     assert pvesh.workers == 0
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_signatures(settings: ClusterSettings, node: SimulatedCluster, make_warm: MakeWarm) -> None:
     pvesh = make_warm(settings)
     cookie = await pvesh.sign("false", ["cookie", "low@pve"], timeout=10.0)

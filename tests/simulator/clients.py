@@ -21,7 +21,7 @@ from cyberlab.simulator.node import SimulatedCluster
 from cyberlab.simulator.pvesh import Outcome
 from cyberlab.simulator.websocket import unmask
 
-DEADLINE = 10.0
+DEADLINE = 25.0
 
 
 def connect_ssh(cluster: SimulatedCluster, node: str = "pve1") -> paramiko.SSHClient:

@@ -36,7 +36,7 @@ async def _silent(connection: Connection) -> None:
 
 async def _ended(connection: Connection) -> None:
     """The end of the connection, and not a byte before it."""
-    assert await asyncio.wait_for(connection.reader.read(), 5) == b""
+    assert await asyncio.wait_for(connection.reader.read(), 30) == b""
     await connection.close()
 
 

@@ -104,7 +104,7 @@ async def _settled(viewer: _Rfb) -> bytes:
     return last
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_a_key_changes_the_picture_and_backspace_takes_it_back(make: Make) -> None:
     async with _running(make) as guest:
         await guest.set_password("secret12", 30)
@@ -122,7 +122,7 @@ async def test_a_key_changes_the_picture_and_backspace_takes_it_back(make: Make)
         await viewer.close()
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_wrong_expired_and_replaced_passwords(make: Make) -> None:
     async with _running(make) as guest:
         with pytest.raises(PermissionError):
@@ -140,7 +140,7 @@ async def test_wrong_expired_and_replaced_passwords(make: Make) -> None:
         await second.close()
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_an_exclusive_viewer_drops_the_others(make: Make) -> None:
     async with _running(make) as guest:
         await guest.set_password("first", 30)
@@ -159,7 +159,7 @@ async def test_an_exclusive_viewer_drops_the_others(make: Make) -> None:
         await alone.close()
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_power(make: Make) -> None:
     guest = make()
     for ask in (guest.connect, guest.reset, lambda: guest.set_password("x", 30)):
@@ -184,7 +184,7 @@ async def test_power(make: Make) -> None:
     await guest.stop()
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_a_qemu_that_dies_is_a_stopped_vm(tmp_path: Path) -> None:
     require("qemu")
     heard = asyncio.Event()

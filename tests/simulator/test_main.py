@@ -27,11 +27,11 @@ async def _process(state: Path, *more: str) -> AsyncIterator[tuple[asyncio.subpr
         yield process, json.loads(await process.stdout.readline())
     finally:
         process.stdin.close()
-        rest, trouble = await asyncio.wait_for(process.communicate(), 10)
+        rest, trouble = await asyncio.wait_for(process.communicate(), 30)
         assert (rest, trouble, process.returncode) == (b"", b"", 0)
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_it_ends_with_its_parent(state_dir: Path) -> None:
     async with _process(state_dir, "--with-parent") as (process, ready):
         environment = ready["environment"]
@@ -44,14 +44,14 @@ async def test_it_ends_with_its_parent(state_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_it_ends_by_signal(state_dir: Path, number: signal.Signals) -> None:
     async with _process(state_dir) as (process, _):
         process.send_signal(number)
         assert await process.wait() == 0
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_keys_and_ports_stay(state_dir: Path) -> None:
     async with _process(state_dir, "--with-parent") as (_, first):
         ports = [str(first["environment"][name]) for name in ("PROXMOX_SSH_PORT", "PROXMOX_HOST")]  # type: ignore[index]
@@ -62,7 +62,7 @@ async def test_keys_and_ports_stay(state_dir: Path) -> None:
         assert {path.name: path.read_bytes() for path in state_dir.iterdir() if path.is_file()} == keys
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_several_nodes_and_what_they_did(tmp_path: Path) -> None:
     arguments = (
         "--with-parent",
@@ -88,7 +88,7 @@ async def test_several_nodes_and_what_they_did(tmp_path: Path) -> None:
         }
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_a_lab_of_further_machines(tmp_path: Path) -> None:
     async with _process(tmp_path, "--with-parent", "--lab", "3") as (_, ready):
         machines = ready["vms"]

@@ -51,7 +51,7 @@ async def _run(cluster: SimulatedCluster, node: str, *lines: str) -> list[Outcom
     return await asyncio.to_thread(run)
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_commands_run_on_the_node_that_was_reached(three: SimulatedCluster) -> None:
     ports = {(member.sshd.port, member.api.port) for member in three.members.values()}
     assert len(ports) == 1, "the same two ports, at other addresses"
@@ -105,7 +105,7 @@ async def test_certificates_and_addresses(three: SimulatedCluster) -> None:
     ]
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_a_node_without_power_answers_nobody(make_cluster: MakeCluster) -> None:
     cluster = await make_cluster(options=Options(patience=20.0), addresses=ADDRESSES)
     kept = await asyncio.to_thread(connect_ssh, cluster, "pve2")
@@ -160,7 +160,7 @@ async def test_a_live_migration_ends_consoles(three: SimulatedCluster) -> None:
     await console.close()
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_sshd_restarts_on_the_same_port(three: SimulatedCluster) -> None:
     client = await asyncio.to_thread(connect_ssh, three)
     ticket = await get_ticket(three)
@@ -223,7 +223,7 @@ async def test_processor_time_is_counted(make_cluster: MakeCluster) -> None:
     assert cluster.cpu_used()["pve2"] == {"pvesh": pytest.approx(0.06), "https": 0.01}, "started anew over there"
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_max_startups(make_cluster: MakeCluster) -> None:
     cluster = await make_cluster(options=Options(max_startups=(2, 100, 2)))
     waiting = [await asyncio.open_connection("127.0.0.1", cluster.sshd.port) for _ in range(3)]
@@ -233,7 +233,7 @@ async def test_max_startups(make_cluster: MakeCluster) -> None:
         await writer.wait_closed()
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_two_clusters_with_the_same_vmids(make_cluster: MakeCluster, tmp_path: Path) -> None:
     one = await make_cluster(state=classroom("north", 2, 4), addresses=dict(list(ADDRESSES.items())[:2]))
     two = SimulatedCluster(

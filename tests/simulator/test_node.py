@@ -57,20 +57,20 @@ async def _walk(cluster: SimulatedCluster) -> Viewer:
     return viewer
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_drawn_console(cluster: SimulatedCluster) -> None:
     viewer = await _walk(cluster)
     assert viewer.size == (640, 400)
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_qemu_console(make_cluster: MakeCluster) -> None:
     require("qemu")
     cluster = await make_cluster(qemu=True)
     await _walk(cluster)
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_two_consoles_race_in_qemu_too(make_cluster: MakeCluster) -> None:
     require("qemu")
     cluster = await make_cluster(qemu=True)

@@ -16,7 +16,7 @@ from tests.simulator.conftest import MakeCluster
 from tests.simulator.transcripts import observed, replay
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_transcripts_are_reproduced_in_order(make_cluster: MakeCluster) -> None:
     cluster = await make_cluster(state=observed())
     await replay(cluster.pvesh.run)

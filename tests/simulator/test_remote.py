@@ -95,7 +95,7 @@ def _openssh(cluster: SimulatedCluster, folder: Path) -> Iterator[int]:
         process.stderr.close()
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_behind_the_real_sshd(cluster: SimulatedCluster, tmp_path: Path) -> None:
     def run(port: int) -> Outcome:
         client = paramiko.SSHClient()

@@ -149,7 +149,7 @@ async def test_a_session_that_ran_nothing_frees_its_place(cluster: SimulatedClus
     await asyncio.to_thread(attempt)
 
 
-@pytest.mark.gen_test(timeout=10)
+@pytest.mark.gen_test
 async def test_the_eleventh_session_of_a_connection(make_cluster: MakeCluster) -> None:
     """A session counts until its process has ended, also when the client has closed the channel (as OpenSSH 9.2)."""
     cluster = await make_cluster(options=Options(offline_hang=1.0))

@@ -107,7 +107,7 @@ async def test_files_that_are_none(browser: Browser, data: bytes, words: str) ->
     assert (refused.code, words in text(refused)) == (422, True)
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_a_file_that_is_too_large(browser: Browser, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     from cyberlab.handlers.admin import importing as admin_import
 

@@ -1,0 +1,7 @@
+"""How long a test waits for what should come: a net under what hangs, not a measure, as a busy machine may stand still
+for seconds. The same for pytest-tornado's tests is in pyproject.toml.
+"""
+
+from __future__ import annotations
+
+BROWSER = 30_000  # milliseconds, for whatever is done in a page or expected of it
