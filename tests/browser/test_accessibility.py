@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from playwright.async_api import Page
@@ -31,6 +31,23 @@ def pages(world: World, who: str) -> Iterator[str]:
             yield filled(pattern, world)
 
 
+async def shown(page: Page, world: World, who: str) -> AsyncIterator[str]:
+    """Opens their pages, one after the other; what is a file to be saved, or a part that a script fetches, is none."""
+    for path in sorted(set(pages(world, who))):
+        response = await page.request.get(path)
+        if response.status != 200 or "text/html" not in response.headers.get("content-type", ""):
+            continue
+        if (await response.text()).startswith("<!doctype"):
+            await page.goto(path)
+            yield path
+
+
+async def too_wide(page: Page) -> list[str]:
+    """How much wider the page is than the window, if it is."""
+    wide = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    return [f"{wide} pixels wider than a phone"] * bool(wide)
+
+
 async def complaints(page: Page, *rules: str) -> list[str]:
     """What axe finds: the rule and where; ``rules``: these alone."""
     options = {"runOnly": list(rules)} if rules else {}
@@ -44,20 +61,26 @@ async def test_no_page_has_a_barrier(open_page: OpenPage, world: World, who: str
     script, seen, wrong = AXE.read_text(), 0, []
     # The page's own policy would keep axe out; no page's script depends on that.
     async with open_page(who, viewport=PHONE, bypass_csp=True, reduced_motion="reduce") as page:
-        for path in sorted(set(pages(world, who or ""))):
-            response = await page.request.get(path)
-            if response.status != 200 or "text/html" not in response.headers.get("content-type", ""):
-                continue  # a file to be saved, say
-            if not (await response.text()).startswith("<!doctype"):
-                continue  # a part of a page, which its script fetches
-            await page.goto(path)
+        async for path in shown(page, world, who or ""):
             await page.evaluate(script)
-            wrong += [f"{path}: {text}" for text in await complaints(page)]
-            wide = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-            wrong += [f"{path}: {wide} pixels wider than a phone"] * bool(wide)
+            wrong += [f"{path}: {text}" for text in (*await complaints(page), *await too_wide(page))]
             await page.emulate_media(color_scheme="dark")
             wrong += [f"{path}, dark: {text}" for text in await complaints(page, "color-contrast")]
             await page.emulate_media(color_scheme="light")
+            seen += 1
+    assert seen >= 1
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("who", ["admin", "teacher", "student", None])
+@pytest.mark.gen_test(timeout=240)
+async def test_no_page_is_too_wide_in_german(open_page: OpenPage, world: World, who: str | None) -> None:
+    """Its words are longer than the English ones."""
+    seen, wrong = 0, []
+    async with open_page(who, viewport=PHONE, locale="de-DE") as page:
+        async for path in shown(page, world, who or ""):
+            assert await page.locator("html").get_attribute("lang") == "de"
+            wrong += [f"{path}: {text}" for text in await too_wide(page)]
             seen += 1
     assert seen >= 1
     assert not wrong, "\n".join(wrong)
