@@ -347,8 +347,9 @@ class Operations:
 
 
 def _record(s: Session, rows: list[tuple[Operation, tuple[str, str]]]) -> None:
+    known = {actor: audit.still_known(s, actor) for actor in {operation.actor for operation, _ in rows}}
     for operation, (action, detail) in rows:
-        audit.record(s, operation.actor, action, f"vm {operation.vm.label}", detail)
+        audit.record(s, known[operation.actor], action, f"vm {operation.vm.label}", detail)
 
 
 def _asked(operation: Operation, detail: str) -> tuple[str, str]:
