@@ -266,6 +266,14 @@ VNC_PROTOCOL = _advice(
     "What answered is not RFB 3.8 with VNC authentication: a proxy in between, or a display that is not VNC.",
     "Set the VM's Display to Default, Standard VGA or VirtIO-GPU.",
 )
+TERMINAL_REFUSED = _advice(
+    "terminal-refused",
+    "The machine's terminal did not open",
+    "Try again. If it stays, ask your teacher to restart the machine.",
+    "termproxy closed the connection or stayed silent after the ticket, and never says why: the ticket came too late "
+    "(10 s), the nodes' clocks differ, or it is an API token's and the host is from before November 2025.",
+    "The task log of the machine on the node names the cause; leave PROXMOX_USER at root@pam.",
+)
 
 # The ways to sign in, as `check` looks at them.
 SIGN_IN_UNREACHABLE = _advice(
@@ -288,15 +296,6 @@ SIGN_IN_NOBODY = _advice(
     "Compare your user name, or use another way to sign in.",
     "The directory answers, but has nobody of that name where the portal looks, or hides what it has to know.",
     "Compare base, user_filter and the attributes in AUTH_CONFIG, and what the service account may read.",
-)
-
-TERMINAL_REFUSED = _advice(
-    "terminal-refused",
-    "The machine's terminal did not open",
-    "Try again. If it stays, ask your teacher to restart the machine.",
-    "termproxy closed the connection or stayed silent after the ticket, and never says why: the ticket came too late "
-    "(10 s), the nodes' clocks differ, or it is an API token's and the host is from before November 2025.",
-    "The task log of the machine on the node names the cause; leave PROXMOX_USER at root@pam.",
 )
 
 # Why a console that was open has ended.
@@ -338,6 +337,8 @@ CLIENT_STUCK = _advice(
     "Reload the page; the network or the browser was stuck for a minute.",
     "The browser read nothing for a minute while data waited; held back longer, pveproxy's memory would grow.",
 )
+
+# The portal itself.
 TOO_MANY_CONSOLES = _advice(
     "too-many-consoles",
     "Too many consoles are open",

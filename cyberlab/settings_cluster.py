@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -52,6 +53,14 @@ def _fingerprint(value: str) -> str:
     return plain
 
 
+def at_home(path: Path) -> Path:
+    """The path with its ``~`` filled in, as a shell does it; as it is where nobody knows whose home that would be."""
+    return Path(os.path.expanduser(path))
+
+
+_File = Annotated[Path, AfterValidator(at_home)]
+
+
 def _cluster_name(value: str) -> str:
     if not _CLUSTER.fullmatch(value):
         raise ValueError("must be lower-case letters, digits and dashes, 32 at most")
@@ -75,12 +84,12 @@ class ClusterSettings(BaseSettings):
     ssh_host: str = ""
     ssh_port: int = Field(22, ge=1, le=65_535)
     ssh_user: str = "root"
-    ssh_key_path: Path | None = None
-    ssh_known_hosts: Path | None = None
+    ssh_key_path: _File | None = None
+    ssh_known_hosts: _File | None = None
     ssh_host_key: str = ""
     ssh_connections: int = Field(2, ge=1, le=4)
     tls_fingerprint: Annotated[str, AfterValidator(_fingerprint)] = ""
-    tls_ca_file: Path | None = None
+    tls_ca_file: _File | None = None
     tls_insecure_skip_verify: bool = False
     pvesh_timeout: Seconds = 20.0
     source: Literal["pvesh", "https"] = "pvesh"

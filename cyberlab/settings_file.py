@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from cyberlab.settings_cluster import ClusterSettings, SettingsError
+from cyberlab.settings_cluster import ClusterSettings, SettingsError, at_home
 
 _SECRETS = ("password", "token_value")
 _OF_A_NODE = ("host", "ssh_host", "ssh_port", "ssh_host_key", "tls_fingerprint")
@@ -77,7 +77,7 @@ def _cluster(table: dict[str, Any], folder: Path) -> tuple[ClusterSettings | Non
     _resolve_secrets(table, folder, found)
     for key in _PATHS:
         if isinstance(table.get(key), str):
-            table[key] = folder / table[key]  # an absolute one stays
+            table[key] = folder / at_home(Path(table[key]))  # an absolute one stays
     if nodes and (beside := [key for key in ("host", "ssh_host") if key in table]):
         found.append(f"{' and '.join(beside)}: stand in each [[cluster.node]], or here without any node")
         for key in beside:

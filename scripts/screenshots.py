@@ -119,6 +119,7 @@ def shots(world: World) -> list[Shot]:
         Shot("logins", "admin", "/admin/logins"),
         Shot("audit", "admin", "/admin/audit"),
         Shot("health", "admin", "/admin/health"),
+        Shot("help", "ada", "/help"),
         Shot("error", "ada", "/nothing-here"),
         Shot("class-starting", "teacher", f"/teacher/classes/{group}", steps=_start_stopped),
     ]

@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from cyberlab.handlers.help import topics
 from cyberlab.problems import CATALOGUE
 from cyberlab.settings import ClusterSettings, Settings
 
@@ -46,6 +47,12 @@ def test_every_problem_has_its_section(code: str) -> None:
 
 def test_no_section_for_a_problem_that_is_none() -> None:
     assert _sections(TROUBLE.read_text()).keys() == CATALOGUE.keys()
+
+
+def test_the_portal_s_help_has_the_sections_in_the_same_chapters() -> None:
+    chapters = re.split(r"^## .+$", TROUBLE.read_text(), flags=re.MULTILINE)
+    in_chapters = [list(_sections(chapter)) for chapter in chapters]
+    assert [codes for codes in in_chapters if codes] == [topic.codes for topic in topics(looks_after=True)]
 
 
 @pytest.mark.parametrize("name", SETTINGS)

@@ -133,6 +133,16 @@ def test_the_demo_may_use_its_secret_but_no_short_one(good: dict[str, str], monk
     assert _named(_problems(production=False)) == ["SECRET_KEY"]
 
 
+def test_a_path_may_begin_at_home(good: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    key = Path(good["PROXMOX_SSH_KEY_PATH"])
+    monkeypatch.setenv("HOME", str(key.parent))
+    monkeypatch.setenv("PROXMOX_SSH_KEY_PATH", "~/key")
+    (cluster,) = settings.load(production=True, env_file=None).clusters
+    assert cluster.ssh_key_path == key
+    monkeypatch.setenv("PROXMOX_SSH_KEY_PATH", "~nobody-of-that-name/key")
+    assert "no file at ~nobody-of-that-name/key" in _problems()[0]
+
+
 def test_a_pinned_host_key_stands_for_the_known_hosts(good: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PROXMOX_SSH_KNOWN_HOSTS")
     monkeypatch.setenv("PROXMOX_SSH_HOST_KEY", "SHA256:abc")

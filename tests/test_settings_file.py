@@ -67,6 +67,12 @@ def test_the_documented_example_works(folder: Path) -> None:
     assert [(node.name, node.settings.host) for node in annex.nodes] == [("", "https://annex.example.edu:8006")]
 
 
+def test_a_path_may_begin_at_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder))
+    (cluster,) = read(folder, GOOD.replace('"key"', '"~/key"'))
+    assert cluster.ssh_key_path == folder / "key"
+
+
 def test_nothing_comes_from_the_environment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROXMOX_PASSWORD", "another-clusters")
     monkeypatch.setenv("PROXMOX_SSH_PORT", "2222")

@@ -80,6 +80,7 @@ def routes(portal: Portal) -> list[URLSpec]:
         ("/account/password", account.PasswordHandler),
         ("/account/preferences", account_preferences.PreferencesHandler),
         ("/account/zones", account_preferences.ZoneSuggestionsHandler),
+        ("/help", help.HelpListHandler),
         ("/help/([a-z-]{1,64})", help.HelpHandler),
         ("/language", account_preferences.LanguageHandler),
         ("/account/totp", account_factors.AppHandler),

@@ -61,7 +61,7 @@ class _SsoHandler(SignInPage):
         if isinstance(error, BackendUnavailable):
             log.warning("%s is not reachable: %s", name, error.detail)
             await self.portal.database.run(audit.record, actor, "login.unavailable", "", f"{name}: {error.detail}")
-            message = Phrase("%(name)s is not reachable just now. Please try again in a few minutes.", name=label)
+            message = Phrase("“%(name)s” is not reachable just now. Please try again in a few minutes.", name=label)
             return self.show(None, message=message, status=503)
         detail = f"{name}: {error.code}: {error.detail}"
         log.log(logging.WARNING if error.code in _OURS else logging.INFO, "sign-in refused: %s", detail)
@@ -161,11 +161,11 @@ def _words(code: str, label: str) -> str:
     if code == "state":
         return Phrase("This sign-in was not begun in this browser, or it took too long. Please begin again.")
     if code == "denied":
-        return Phrase("The sign-in at %(name)s was cancelled or refused there.", name=label)
+        return Phrase("The sign-in by “%(name)s” was cancelled or refused there.", name=label)
     if code == "client":
-        return Phrase("%(name)s does not take this portal as it is set up. Please tell those who run it.", name=label)
+        return Phrase("“%(name)s” does not take this portal as it is set up. Please tell those who run it.", name=label)
     if code == "groups":
         return UNKNOWN_GROUPS
     if code == "untrusted-proxy":
-        return Phrase("%(name)s works through the portal's own address only.", name=label)
-    return Phrase("What came back from %(name)s does not prove who you are. Please begin again.", name=label)
+        return Phrase("“%(name)s” works through the portal's own address only.", name=label)
+    return Phrase("What came back from “%(name)s” does not prove who you are. Please begin again.", name=label)

@@ -17,7 +17,7 @@ from tests.web import World
 
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 PHONE = {"width": 360, "height": 740}
-SIDES = {"admin": ("/admin", "/account"), "teacher": ("/teacher",), "student": ("/student",)}
+SIDES = {"admin": ("/admin", "/account", "/help"), "teacher": ("/teacher",), "student": ("/student", "/help")}
 
 
 def pages(world: World, who: str) -> Iterator[str]:

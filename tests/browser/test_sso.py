@@ -86,7 +86,7 @@ async def test_by_openid_connect_and_out_again(open_page: OpenPage, world: World
 
         await page.locator(".menu summary").click()
         await page.get_by_role("button", name="Sign out").click()
-        await page.get_by_role("link", name="Sign out at Sign in with Uni too").click()
+        await page.get_by_role("link", name="Sign out there too").click()
         await page.get_by_role("button", name="Yes, sign me out").click()
         await page.wait_for_url(f"{home}/auth/login**")
         await expect(page.get_by_role("link", name="Sign in with Uni")).to_be_visible()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from html import unescape
+
 import pytest
 
-from cyberlab.handlers.help import pieces
+from cyberlab.handlers.help import FOR_ADMINS, pieces, topics
 from cyberlab.problems import CATALOGUE
 from tests.web import Client, text
 
@@ -44,6 +47,48 @@ async def test_no_other_address(client: Client) -> None:
     for address in ("/help/vm-gnoe", "/help/", "/help/VM-GONE", "/help/a/b"):
         assert (await client.ask(address, "admin")).code == 404
     assert (await client.ask("/help/vm-gone", None)).code == 303
+
+
+@pytest.mark.parametrize("who", ["student", "teacher", "admin"])
+@pytest.mark.gen_test
+async def test_the_list_has_all_for_everybody(client: Client, who: str) -> None:
+    for language, said in (("en", ">Help</h1>"), ("de", ">Hilfe</h1>")):
+        page = text(await client.ask("/help", who, headers={"Accept-Language": language}))
+        assert said in page
+        assert re.findall(r'href="/help/([a-z-]+)"', page) == [
+            code for topic in topics(looks_after=who != "student") for code in topic.codes
+        ]
+        assert "request id" not in page
+        assert 'style="' not in page
+        assert ("<code>vm-locked</code>" in page) == (who != "student")
+    assert "qm unlock" not in page
+
+
+@pytest.mark.gen_test
+async def test_the_list_says_what_to_do(client: Client) -> None:
+    student, teacher = [unescape(text(await client.ask("/help", who))) for who in ("student", "teacher")]
+    for page in (student, teacher):
+        assert "<dd>Wait until the task has ended, then try again.</dd>" in page
+    ask = "Try again in a minute; if it stays, tell your lab's admin."
+    assert student.count(ask) == 1
+    assert FOR_ADMINS in student
+    assert teacher.count(f"<dd>{ask}</dd>") > 1
+    assert FOR_ADMINS not in teacher
+
+
+@pytest.mark.gen_test
+async def test_pages_lead_to_the_list(client: Client) -> None:
+    for path in ("/student", "/help", "/help/vm-gone", "/admin/health"):
+        assert 'href="/help"' in text(await client.ask(path, "admin"))
+    assert ">What failures mean</a>" in text(await client.ask("/admin/health", "admin"))
+    assert (await client.ask("/help", None)).headers["Location"] == "/auth/login?next=%2Fhelp"
+
+
+@pytest.mark.parametrize("looks_after", [True, False])
+def test_every_failure_has_its_place(looks_after: bool) -> None:
+    found = topics(looks_after=looks_after)
+    assert sorted(code for topic in found for code in topic.codes) == sorted(CATALOGUE)
+    assert all(topic.codes for topic in found)
 
 
 def test_commands_stand_out() -> None:

@@ -112,7 +112,10 @@ async def test_there_and_back(jar: Jar, uni: Elsewhere, world: World) -> None:
     left = await jar.ask("/auth/logout", {})
     assert left.headers["Location"] == "/auth/login?left=uni"
     page = text(await jar.ask("/auth/login?left=uni"))
-    assert '<a href="/auth/sso/uni/logout">Sign out at Sign in with Uni too</a>' in page
+    assert (
+        'the page behind “Sign in with Uni” may know you still. <a href="/auth/sso/uni/logout">Sign out there too</a>'
+        in page
+    )
     out = await jar.ask("/auth/sso/uni/logout")
     assert out.headers["Location"] == "https://login.uni.example/logout?to=http://127.0.0.1:8080/auth/login"
 
@@ -227,7 +230,7 @@ async def test_who_is_refused_can_leave_the_other_page(jar: Jar, uni: Elsewhere)
     response = await jar.ask(CALLBACK)
     assert response.code == 403
     assert "may not use this portal" in text(response)
-    assert 'at Sign in with Uni. <a href="/auth/sso/uni/logout">Sign out there</a>' in text(response)
+    assert 'at the page behind “Sign in with Uni”. <a href="/auth/sso/uni/logout">Sign out there</a>' in text(response)
 
 
 @pytest.mark.gen_test

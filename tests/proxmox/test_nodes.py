@@ -308,7 +308,7 @@ async def test_a_cluster_that_is_down_is_nobody_elses_business(
     one, other = [make_cluster(settings) for settings in settings_of(*two)]
     two[0].set_offline("pve1")
     lost = [asyncio.ensure_future(code_of(one.console_ticket("pve1", "qemu", 100))) for _ in range(30)]
-    for _ in range(5):
+    for _ in range(2):
         await look(await source(other, 100).target())
     assert not all(call.done() for call in lost), "the other one did not wait for these"
     assert set(await asyncio.gather(*lost)) == {problems.SSH_REFUSED}

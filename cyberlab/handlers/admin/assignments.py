@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -38,7 +38,7 @@ RIGHTS = (
     (Rights.POWER.value, Phrase("with power")),
     (Rights.RESET.value, Phrase("with reset")),
 )
-SHARED = Phrase("others have it in that time: %(names)s. Tick below if it is to be shared")
+SHARED = Phrase("others have the machine in that time (%(names)s). Tick below if it is to be shared")
 NAMED = 5  # of the others
 _REFERENCE = re.compile(r"([a-z0-9][a-z0-9-]{0,31})/([0-9]{3,9})")
 
@@ -104,6 +104,11 @@ def chosen_class(s: Session, text: str) -> Group:
     if group is None or group.archived_at is not None:
         raise Conflict("class", Phrase("there is no such class any more; choose another one"))
     return group
+
+
+def some(names: Sequence[str]) -> str:
+    """The first of the names, and whether there are more."""
+    return ", ".join(names[:NAMED]) + (" …" if len(names) > NAMED else "")
 
 
 class AssignmentHandler(AdminHandler):
@@ -223,7 +228,7 @@ class NewAssignmentHandler(AssignmentHandler):
         mine = (user and user.id, group.id if group and not user else None)
         others = [holder.name for holder in found.get(vm.id, ()) if (holder.user_id, holder.group_id) != mine]
         if others and not form.flag("shared"):
-            names = ", ".join(others[:NAMED])
+            names = some(others)
             form.fail("vm", Phrase(SHARED.key, names=names))
             form.values = {**form.values, "others": names}
 
@@ -265,8 +270,9 @@ class EditAssignmentHandler(AssignmentHandler, EditHandler[Assignment, Terms]):
         if self.get_body_argument("shared", "") != "1":
             new = await self.portal.database.run(overlaps.newcomers, row, given.starts_at, given.ends_at)
             if new:
-                self.others = ", ".join(holder.name for holder in new[:NAMED])
-                raise Conflict("ends_at", Phrase(SHARED.key, names=self.others))
+                self.others = some([holder.name for holder in new])
+                changed = "starts_at" if given.ends_at == row.ends_at else "ends_at"
+                raise Conflict(changed, Phrase(SHARED.key, names=self.others))
         await self.portal.database.run(
             assignments.update,
             self.actor,

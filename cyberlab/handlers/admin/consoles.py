@@ -123,9 +123,10 @@ class PastConsolesHandler(AdminHandler):
 
     async def get(self) -> None:
         """Search by user, machine or address, and by time; ``walls``: also the many tiles of teachers' walls."""
+        run = self.portal.database.run
         walls = self.get_query_argument("walls", "") == "1"
         since, until = (moments.asked(self.get_query_argument(name, ""), self.zone) for name in ("since", "until"))
-        page = await self.portal.database.run(
+        page = await run(
             consoles.page,
             search=self.search,
             since=since,
@@ -136,6 +137,9 @@ class PastConsolesHandler(AdminHandler):
         )
         if self.beyond(page):
             return self.redirect(f"{LIST}/past")
+        left_out = 0
+        if not page.rows and not walls:
+            left_out = (await run(consoles.page, search=self.search, since=since, until=until, limit=1)).total
         self.render(
             "admin/consoles_past.html",
             page=page,
@@ -143,4 +147,5 @@ class PastConsolesHandler(AdminHandler):
             since=moments.value(since, self.zone),
             until=moments.value(until, self.zone),
             walls=walls,
+            left_out=left_out,
         )

@@ -52,13 +52,15 @@ class EditVmHandler(VmHandler, EditHandler[Vm, str]):
     async def show(self, form: Form, row: Vm) -> None:
         """Show the page."""
         run = self.portal.database.run
+        past = await run(consoles.page, vm_id=row.id, walls=False, limit=LAST)
         self.render(
             "admin/vm.html",
             form=form,
             machine=row,
             tags=[tag for tag in row.tags.split(";") if tag],
             holders=await run(vm_list.holders, row.id),
-            past=await run(consoles.page, vm_id=row.id, walls=False, limit=LAST),
+            past=past,
+            left_out=0 if past.rows else (await run(consoles.page, vm_id=row.id, limit=1)).total,
             acts=ACTS,
             viewers=[console for console in self.portal.registry if console.request.vm_id == row.id],
         )

@@ -162,7 +162,7 @@ async def test_a_machine_that_others_have_is_shared_only_when_that_is_meant(clie
     form = NEW | {"user": "other", "vm": "pve/100"}
     asked = await client.ask("/admin/assignments/new", "admin", form=form)
     assert asked.code == 422
-    assert "Others have it in that time: student" in text(asked)
+    assert "Others have the machine in that time (student)." in text(asked)
     assert 'name="shared"' in text(asked)
     assert 'value="other"' in text(asked)
     assert (await client.ask("/admin/assignments/new", "admin", form=form | {"shared": "1"})).code == 303
@@ -181,11 +181,26 @@ async def test_times_that_reach_into_others_are_saved_only_when_that_is_meant(cl
     longer = form | {"ends_at": "2031-01-01T00:00", "version": "2"}
     asked = await client.ask(path, "admin", form=longer)
     assert asked.code == 422
-    assert "Others have it in that time: admin." in text(asked)
-    assert 'name="shared"' in text(asked)
+    assert "Others have the machine in that time (admin)." in text(asked)
+    assert text(asked).index('id="ends_at-error"') < text(asked).index('name="shared"'), "“below”, it says"
     assert 'value="2031-01-01T00:00"' in text(asked)
     assert 'name="can_reset" value="1" checked' in text(asked)
     assert (await client.ask(path, "admin", form=longer | {"shared": "1"})).code == 303
+
+
+@pytest.mark.gen_test
+async def test_what_reaches_into_others_is_said_at_the_time_that_was_changed(client: Client, world: World) -> None:
+    with world.database.transaction() as s:
+        vm, begins = world.vms["spare"], datetime(2030, 1, 1, tzinfo=UTC)
+        mine = assignments.create(s, TEST, vm_id=vm, user_id=world.users["other"], starts_at=begins).id
+        for number in range(6):
+            user = users.create(s, TEST, username=f"s{number}", role=Role.STUDENT)
+            assignments.create(s, TEST, vm_id=vm, user_id=user.id, ends_at=begins)
+    form = {"starts_at": "2029-12-31T00:00", "ends_at": "", "version": "1"}
+    page = text(await client.ask(f"/admin/assignments/{mine}", "admin", form=form))
+    assert "Others have the machine in that time (s0, s1, s2, s3, s4 …). Tick below" in page
+    assert 'id="starts_at-error"' in page
+    assert 'id="ends_at-error"' not in page
 
 
 @pytest.mark.parametrize(

@@ -124,8 +124,18 @@ async def test_the_past(client: Client, world: World) -> None:
 async def test_the_past_of_walls_is_shown_when_asked_for(client: Client, world: World) -> None:
     about = {"user_id": world.users["teacher"], "vm_id": world.vms["kali"], "username": "teacher", "vm_label": "x"}
     await world.database.run(consoles.opened, **about, address="192.0.2.9", wall=True)
-    assert "192.0.2.9" not in text(await client.ask("/admin/consoles/past", "admin"))
-    assert "192.0.2.9" not in text(await client.ask(f"/admin/vms/{world.vms['kali']}", "admin"))
+    page = text(await client.ask("/admin/consoles/past", "admin"))
+    assert "192.0.2.9" not in page
+    assert "Only consoles of teachers’ walls were opened yet" in page
+    page = text(await client.ask("/admin/consoles/past?q=teacher", "admin"))
+    assert "Only consoles of teachers’ walls fit that search" in page
+    link = "/admin/consoles/past?q=teacher&amp;since=&amp;until=&amp;walls=1"
+    assert f'href="{link}"' in page
+    assert "192.0.2.9" in text(await client.ask(link.replace("&amp;", "&"), "admin"))
+    assert "No console fits that search" in text(await client.ask("/admin/consoles/past?q=nobody", "admin"))
+    page = text(await client.ask(f"/admin/vms/{world.vms['kali']}", "admin"))
+    assert "192.0.2.9" not in page
+    assert "None but those of teachers’ walls." in page
     page = text(await client.ask("/admin/consoles/past?q=teacher&walls=1", "admin"))
     assert "192.0.2.9" in page
     assert 'class="tag">wall</span>' in page
