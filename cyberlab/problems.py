@@ -82,9 +82,10 @@ OPERATION_BUSY = _advice(
 RIGHT_ENDED = _advice(
     "right-ended",
     "Your right to do this has ended",
-    "Nothing was done. Ask your teacher if you still need the machine.",
-    "While it waited for its turn, an assignment ended or was changed, or a role, a class or an account was.",
-    "If that was not meant: assign the machine again, then have it asked for again.",
+    "Nothing was done. Ask your teacher or admin if it still has to be done.",
+    "Before its turn came, an assignment, a role, a class or an account was changed, or an assignment or an API token "
+    "ended.",
+    "If that was not meant: give the right back, then have it asked for again.",
 )
 SHUTDOWN_IGNORED = _advice(
     "shutdown-ignored",

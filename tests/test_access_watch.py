@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +11,7 @@ import pytest
 
 from cyberlab import access_watch, problems
 from cyberlab.access_watch import AccessWatch
-from cyberlab.auth.login import LoginService
+from cyberlab.auth.login import LiveKey, LoginService
 from cyberlab.blocking import BlockingPool
 from cyberlab.console.registry import ConsoleRequest, Registry
 from cyberlab.db import assignments, logins, users, vms
@@ -108,6 +108,29 @@ async def test_a_console_listed_after_the_change_was_seen_is_asked_for_itself(la
     lab.show()
     await lab.watch.look()
     assert lab.closed == [problems.UNASSIGNED]
+
+
+@pytest.mark.gen_test
+async def test_a_change_in_the_midst_of_a_look_is_not_missed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Authorized before the change, listed while a look that has seen the change already asks about others."""
+    lab.show()
+    await lab.watch.look()
+    ask = lab.logins.live_problems
+    late: list[str] = []
+
+    async def asked(keys: Iterable[LiveKey]) -> Mapping[LiveKey, str]:
+        found = await ask(keys)
+        request = ConsoleRequest(lab.user.id, "ada", lab.login.session_id, lab.vm.id, "demo/100 kali")
+        lab.open.enter_context(lab.registry.entry(request, late.append))
+        return found
+
+    unassign(lab)
+    monkeypatch.setattr(lab.logins, "live_problems", asked)
+    await lab.watch.look()
+    assert late == [], "it was not there when this look began"
+    monkeypatch.setattr(lab.logins, "live_problems", ask)
+    await lab.watch.look()
+    assert late == [problems.UNASSIGNED]
 
 
 @pytest.mark.gen_test

@@ -57,6 +57,7 @@ class FakeCluster:
     tasks_may_end: asyncio.Event = field(default_factory=asyncio.Event)
     task_problems: dict[int, Problem] = field(default_factory=dict)  # by VMID: how its tasks end
     snapshot_names: dict[int, list[str]] = field(default_factory=dict)
+    begun: asyncio.Event = field(default_factory=asyncio.Event)  # something was
 
     async def resources(self, max_age: float) -> Inventory:
         """The inventory, a Problem, or nothing for ever."""
@@ -103,6 +104,7 @@ class FakeCluster:
         if self.problem:
             raise self.problem
         self.asked.append((act, vmid, snapshot))
+        self.begun.set()
         return Upid(str(vmid), node)
 
     async def finish(self, upid: Upid, timeout: float) -> None:

@@ -1,4 +1,4 @@
-"""Whether open consoles may stay, and what waited may be done: what was once granted still has to hold."""
+"""Whether open consoles may stay: what was once granted still has to hold."""
 
 from __future__ import annotations
 
@@ -40,13 +40,6 @@ def live_problems(s: Session, keys: list[LiveKey], now: datetime) -> dict[LiveKe
         if code is not None:
             found[key] = code
     return found
-
-
-@reads
-def may_still(s: Session, user_id: int, action: Action, vm_id: int, now: datetime) -> bool:
-    """Whether that user may do ``action`` with that VM now; nobody's account that is gone or disabled may."""
-    user = users.get(s, user_id)
-    return user is not None and user.active and may(user.role, action, assignments.facts(s, user_id, vm_id, now))
 
 
 def _problem(key: LiveKey, user: User | None, session: tuple[int, datetime] | None, now: datetime) -> str | None:

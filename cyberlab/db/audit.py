@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import Select, delete, func, insert, or_, select
 from sqlalchemy.orm import Session
 
-from cyberlab.db.models import AuditEvent
+from cyberlab.db.models import AuditEvent, User
 from cyberlab.db.page import Page, paged
 from cyberlab.db.read_only import reads
 from cyberlab.db.rows import deleted
@@ -25,6 +25,17 @@ class Actor:
     user_id: int | None
     name: str
     address: str = ""
+
+
+def still_known(s: Session, actor: Actor) -> Actor:
+    """The same actor, as a name alone if that user is deleted: for the end of what outlives its request.
+
+    The row that is there stays until the transaction ends: locked on PostgreSQL, and SQLite has one writer at a time.
+    """
+    if actor.user_id is None:
+        return actor
+    row = select(User.id).where(User.id == actor.user_id).with_for_update(read=True, key_share=True)
+    return actor if s.scalar(row) is not None else replace(actor, user_id=None)
 
 
 def record(s: Session, actor: Actor, action: str, object: str = "", detail: str = "") -> None:

@@ -80,6 +80,13 @@ def of_class(s: Session, group_id: int, now: datetime) -> list[Assignment]:
     return sorted(rows, key=_by_person)
 
 
+@reads
+def is_of_class(s: Session, vm_id: int, group_id: int, at: datetime) -> bool:
+    """Whether of_class() would have that VM among what was held at that time, by the rows that there are now."""
+    rows = joined().where(in_force(at), _of_classes([group_id]), Assignment.vm_id == vm_id)
+    return s.scalar(rows.with_only_columns(Assignment.id).limit(1)) is not None
+
+
 def _by_person(row: Assignment) -> tuple[bool, str]:
     """As people look for a name, Ç beside C; what the whole class holds comes last."""
     return row.user is None, fold(row.user.display_name or row.user.username) if row.user else ""

@@ -39,6 +39,7 @@ class Login:
     created_at: datetime
     language: str = ""  # "": as the browser asks
     time_zone: str = ""  # "": the browser's
+    token_id: int = 0  # of the API's token that stands in for it
 
 
 def create(s: Session, user_id: int, *, address: str, user_agent: str, lifetime: float) -> str:

@@ -8,8 +8,8 @@ import secrets
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy import delete as sql_delete
-from sqlalchemy import or_, select
 from sqlalchemy import update as sql_update
 from sqlalchemy.orm import Session
 
@@ -64,7 +64,7 @@ def find(s: Session, text: str, now: datetime) -> tuple[Login, frozenset[Scope]]
     if len(text) != LENGTH or not text.startswith(PREFIX):
         return None
     rows = select(ApiToken, User).join(User, User.id == ApiToken.user_id).where(ApiToken.token_hash == _hash(text))
-    found = s.execute(rows.where(User.active, or_(ApiToken.expires_at.is_(None), ApiToken.expires_at > now))).first()
+    found = s.execute(rows.where(User.active, _unexpired(now))).first()
     if found is None:
         return None
     token, user = found
@@ -77,8 +77,15 @@ def find(s: Session, text: str, now: datetime) -> tuple[Login, frozenset[Scope]]
         created_at=token.created_at,
         expires_at=token.expires_at or now + timedelta(days=1),
         seen_at=token.last_used_at or now - TOUCH_EVERY,
+        token_id=token.id,
     )
     return login, frozenset(Scope(word) for word in token.scopes.split())
+
+
+@reads
+def is_valid(s: Session, token_id: int, now: datetime) -> bool:
+    """Whether a token that was found before has neither been removed nor expired since."""
+    return s.scalar(select(ApiToken.id).where(ApiToken.id == token_id, _unexpired(now))) is not None
 
 
 def touch(s: Session, text: str, now: datetime) -> None:
@@ -107,6 +114,10 @@ def remove(s: Session, actor: Actor, user_id: int, token_id: int) -> bool:
     if name is not None:
         audit.record(s, actor, "token.remove", f"token {name}")
     return name is not None
+
+
+def _unexpired(now: datetime) -> ColumnElement[bool]:
+    return or_(ApiToken.expires_at.is_(None), ApiToken.expires_at > now)
 
 
 def _hash(text: str) -> str:

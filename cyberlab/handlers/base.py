@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from tornado import locale
 
 from cyberlab.auth.access import NO_FACTS, AccessFacts, Action, may
+from cyberlab.auth.grants import Grant
 from cyberlab.auth.login import Visit
 from cyberlab.db.audit import Actor
 from cyberlab.db.logins import Login
@@ -154,6 +155,13 @@ class BaseHandler(CommonHandler):
     def actor(self) -> Actor:
         """Who does it, for the audit."""
         return Actor(self.user.user_id, self.user.username, self.client_address)
+
+    @property
+    def grant(self) -> Grant:
+        """What this handler's rule lets them do, for what is done later: it is asked about again then."""
+        rule = type(self).rule
+        assert rule is not None
+        return Grant(self.actor, rule.action, self.group.id if rule.on_class else 0, self.user.token_id)
 
     # Cookies.
 

@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from sqlalchemy.orm import Session
 
 from cyberlab import problems
-from cyberlab.auth.access import Action
-from cyberlab.auth.live import may_still
+from cyberlab.auth import grants
+from cyberlab.auth.grants import Grant
 from cyberlab.db import audit
 from cyberlab.db.audit import Actor
 from cyberlab.db.engine import Database
@@ -67,14 +67,18 @@ class Operation:
     vm: Vm
     act: Act
     snapshot: str  # for a reset
-    actor: Actor
+    grant: Grant
     phase: Phase = Phase.WAITING
     problem: Problem | None = None
     leads_to: str = ""
-    waited: bool = False  # others were before it
     begun_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     ended_at: float = 0.0  # time.monotonic()
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def actor(self) -> Actor:
+        """Who asked for it."""
+        return self.grant.actor
 
     @property
     def busy(self) -> bool:
@@ -101,7 +105,7 @@ class Operation:
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """The same for many machines; ``group_id``: the class that it was asked for."""
+    """The same for many machines; ``group_id``: the class that it was asked for, or 0."""
 
     id: int
     group_id: int
@@ -179,23 +183,21 @@ class Operations:
 
     # --- asking for something
 
-    async def begin(self, actor: Actor, vm: Vm, act: Act, snapshot: str = "") -> Operation:
+    async def begin(self, grant: Grant, vm: Vm, act: Act, snapshot: str = "") -> Operation:
         """Have it done behind the page; raise Problem(OPERATION_BUSY) while something else is under way there."""
         busy = self.of(vm.id)
         if busy is not None and busy.busy:
             raise Problem(problems.OPERATION_BUSY, f"{busy.act} of {vm.label} is under way")
-        operation = self._new(actor, vm, act, snapshot)
+        operation = self._new(grant, vm, act, snapshot)
         await self._register([operation], "")
         return operation
 
-    async def begin_many(
-        self, actor: Actor, group_id: int, act: Act, wanted: Iterable[tuple[Vm, str]], detail: str = ""
-    ) -> Batch:
-        """The same for many machines, each with its snapshot ("" unless it is a reset), for a class.
+    async def begin_many(self, grant: Grant, act: Act, wanted: Iterable[tuple[Vm, str]], detail: str = "") -> Batch:
+        """The same for many machines, each with its snapshot ("" unless it is a reset).
 
         What cannot be begun (busy with something else) is among the failures of the batch. ``detail``: for the audit.
         """
-        operations = [self._new(actor, vm, act, snapshot) for vm, snapshot in wanted]
+        operations = [self._new(grant, vm, act, snapshot) for vm, snapshot in wanted]
         free = []
         for operation in operations:
             known = self.of(operation.vm.id)
@@ -205,13 +207,13 @@ class Operations:
                 operation.end(Problem(problems.SNAPSHOT_GONE, "none is named"))
             else:
                 free.append(operation)
-        batch = Batch(next(self._ids), group_id, act, actor, operations)
+        batch = Batch(next(self._ids), grant.group_id, act, grant.actor, operations)
         await self._register(free, detail)
         self._batches[batch.id] = batch
         return batch
 
-    def _new(self, actor: Actor, vm: Vm, act: Act, snapshot: str) -> Operation:
-        return Operation(next(self._ids), vm, act, snapshot if act == Act.RESET else "", actor)
+    def _new(self, grant: Grant, vm: Vm, act: Act, snapshot: str) -> Operation:
+        return Operation(next(self._ids), vm, act, snapshot if act == Act.RESET else "", grant)
 
     async def _register(self, operations: list[Operation], detail: str) -> None:
         """Write down who asked for what; only then does anything happen."""
@@ -230,8 +232,6 @@ class Operations:
             self._lanes.setdefault(operation.vm.cluster, _Lane()).add(operation)
         for name in {operation.vm.cluster for operation in operations}:
             self._pump(name)
-        for operation in operations:
-            operation.waited = operation.phase == Phase.WAITING
 
     # --- looking
 
@@ -298,16 +298,7 @@ class Operations:
         except Exception as error:
             log.error("the end of %s could not be written to the audit: %s", what, error)
 
-    async def _ask_again(self, operation: Operation) -> None:
-        """Raise Problem where the right that was there when it was asked for has ended while it waited."""
-        user_id, action = operation.actor.user_id, Action.RESET if operation.act == Act.RESET else Action.POWER
-        if user_id is None or not operation.waited:  # from the shell; or it was asked about a moment ago
-            return
-        if not await self._database.run(may_still, user_id, action, operation.vm.id, utcnow()):
-            raise Problem(problems.RIGHT_ENDED, f"{operation.actor.name} may no longer {action.value}")
-
     async def _carry_out(self, operation: Operation) -> None:
-        await self._ask_again(operation)
         vm, act = operation.vm, operation.act
         cluster = self._clusters.get(vm.cluster)
         if cluster is None:
@@ -320,9 +311,11 @@ class Operations:
             if act == Act.RESET:
                 # Asked itself: the list may be ten seconds behind, and who resets has often just tried something.
                 start = (await cluster.status(node, kind, vm.vmid)).status == "running"
+                await self._ask_again(operation)
                 upid = await cluster.rollback(node, kind, vm.vmid, operation.snapshot, start)
                 operation.leads_to = "running" if start else ""
             else:
+                await self._ask_again(operation)
                 upid = await cluster.begin(node, kind, vm.vmid, act.value)
                 operation.leads_to = _LEADS_TO[act]
             await cluster.finish(upid, _SECONDS[act])
@@ -332,6 +325,14 @@ class Operations:
                 raise
         except ValueError as error:
             raise Problem(problems.SNAPSHOT_GONE, str(error)) from None
+
+    async def _ask_again(self, operation: Operation) -> None:
+        """Its turn may come minutes after it was asked for: raise Problem if the right to it has ended since."""
+        grant = operation.grant
+        if grant.actor.user_id is None:  # a tool's, which nobody can take a right from
+            return
+        if not await self._database.run(grants.holds, grant, operation.vm.id, operation.begun_at, utcnow()):
+            raise Problem(problems.RIGHT_ENDED, f"what let {grant.actor.name} ask for it is gone")
 
     async def close(self) -> None:
         """Give up what is under way; the clusters carry on with what they have begun."""
@@ -347,8 +348,9 @@ class Operations:
 
 
 def _record(s: Session, rows: list[tuple[Operation, tuple[str, str]]]) -> None:
+    known = {actor: audit.still_known(s, actor) for actor in {operation.actor for operation, _ in rows}}
     for operation, (action, detail) in rows:
-        audit.record(s, operation.actor, action, f"vm {operation.vm.label}", detail)
+        audit.record(s, known[operation.actor], action, f"vm {operation.vm.label}", detail)
 
 
 def _asked(operation: Operation, detail: str) -> tuple[str, str]:

@@ -58,7 +58,7 @@ class ActHandler(BaseHandler):
         if busy is not None and busy.busy:
             self.notify(Phrase("%(machine)s is busy already; that ends first.", machine=self.machine))
         else:
-            await self.portal.operations.begin(self.actor, self.vm, self.act, snapshot)
+            await self.portal.operations.begin(self.grant, self.vm, self.act, snapshot)
             self.notify(Phrase(BEGUN[self.act].key, machine=self.machine))
         self.redirect("/student", status=303)
 

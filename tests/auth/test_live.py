@@ -8,8 +8,7 @@ import pytest
 
 from cyberlab import problems
 from cyberlab.auth import passwords
-from cyberlab.auth.access import Action
-from cyberlab.auth.live import LiveKey, may_still
+from cyberlab.auth.live import LiveKey
 from cyberlab.auth.login import LoginService
 from cyberlab.db import assignments, groups, logins, users, vms
 from cyberlab.db.audit import Actor
@@ -111,21 +110,3 @@ async def test_expired(service: LoginService, live: Open) -> None:
     with live.database.transaction() as s:
         s.get_one(LoginSession, live.mine.login_session_id).expires_at = utcnow()
     assert await service.live_problems([live.mine, live.theirs]) == {live.mine: problems.LOGIN_EXPIRED}
-
-
-@pytest.mark.gen_test
-async def test_what_waited_is_asked_about_again(live: Open) -> None:
-    def may(user: User, action: Action) -> bool:
-        return live.database.call(may_still, user.id, action, live.vm.id, utcnow())
-
-    assert [may(live.anna, each) for each in (Action.OPEN_CONSOLE, Action.POWER, Action.RESET)] == [True, False, False]
-    assert may(live.teacher, Action.RESET)
-    live.database.call(groups.archive, live.actor, live.group.id)
-    assert not may(live.teacher, Action.RESET)
-    admin, _ = (
-        live.database.call(users.create, live.actor, username=name, role=Role.ADMIN) for name in ("root", "toor")
-    )
-    assert may(admin, Action.POWER)
-    live.database.call(users.set_active, live.actor, admin.id, False)
-    assert not may(admin, Action.POWER)
-    assert not live.database.call(may_still, 999, Action.POWER, live.vm.id, utcnow())

@@ -12,7 +12,7 @@ from cyberlab.console import frames, rfb
 from cyberlab.console.session import Limits
 from tests.console.conftest import Bench, console_bench
 from tests.console.ends import SERVER_INIT, ProxmoxEnd, ProxmoxServer, listening
-from tests.console.test_session import first_then, stay
+from tests.console.test_session import events, first_then, stay
 
 
 def held(gate: asyncio.Event) -> Callable[[ProxmoxEnd], Awaitable[None]]:
@@ -244,3 +244,35 @@ async def test_a_reason_that_comes_with_the_deadline_is_not_lost(later: float, m
         )
         assert (await bench.browsers[0].closed())[1] == problems.SIGNED_OUT
         await all_is_gone(bench, [bench.proxmox])
+
+
+@pytest.mark.gen_test
+async def test_who_loses_the_right_in_line_gets_no_ticket() -> None:
+    """It is listed before it stands in line, so whatever takes the right away finds it there."""
+    async with console_bench(stay) as bench:
+        bench.source.gate = asyncio.Event()  # the line before the node
+        browser = await bench.browser(events=True)
+        await bench.source.asked.wait()
+        assert bench.gateway.registry.end(problems.UNASSIGNED, lambda request: request.user_id == 1) == 1
+        told = await events(browser)
+        assert [event.get("code") for event in told if event.get("event") == "end"] == [problems.UNASSIGNED]
+        bench.source.gate.set()
+        assert await bench.rows.reason() == problems.UNASSIGNED
+        assert bench.proxmox.connections == 0
+
+
+@pytest.mark.gen_test
+async def test_who_loses_the_right_in_the_machines_turn_does_not_get_it() -> None:
+    gate = asyncio.Event()
+    async with console_bench(first_then(held(gate), stay)) as bench:
+        first = await bench.browser()
+        await bench.source.asked.wait()
+        second = await bench.browser(events=True)
+        while len(bench.gateway.registry) < 2:
+            await asyncio.sleep(0)
+        list(bench.gateway.registry)[1].close(problems.UNASSIGNED)
+        told = await events(second)
+        assert [event.get("code") for event in told if event.get("event") == "end"] == [problems.UNASSIGNED]
+        gate.set()
+        assert await first.handshake() == SERVER_INIT
+        assert bench.source.targets == 1

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy.orm import Session
 
-from cyberlab.db import audit
+from cyberlab.db import audit, users
 from cyberlab.db.audit import Actor, AuditFilter
 from cyberlab.db.engine import Database
-from cyberlab.db.models import AuditEvent
+from cyberlab.db.models import AuditEvent, Role
 
 NOW = datetime(2026, 10, 1, 8, tzinfo=UTC)
 
@@ -93,3 +94,29 @@ def test_what_is_too_long_or_unprintable_is_made_to_fit(database: Database) -> N
     assert "\x00" not in row.actor
     assert len(row.actor) <= 255
     assert len(row.object) <= 320
+
+
+def test_who_is_deleted_is_known_by_name_alone(database: Database, actor: Actor) -> None:
+    tool, anna = Actor(None, "cli"), _anna(database, actor)
+    assert [database.call(audit.still_known, who) for who in (tool, anna)] == [tool, anna]
+    database.call(users.delete, actor, anna.user_id or 0)
+    assert database.call(audit.still_known, anna) == Actor(None, "anna", "192.0.2.1")
+
+
+def test_who_is_still_known_stays_so_until_it_is_written(database: Database, actor: Actor) -> None:
+    """On PostgreSQL the user could go between the look and the row, which would then be lost."""
+    anna = _anna(database, actor)
+    deleting = threading.Thread(target=database.call, args=(users.delete, actor, anna.user_id))
+    with database.transaction() as s:
+        known = audit.still_known(s, anna)
+        deleting.start()
+        deleting.join(0.3)
+        assert deleting.is_alive(), "it waits"
+        audit.record(s, known, "vm.start.done")
+    deleting.join()
+    (row,) = database.call(audit.page, AuditFilter(action="vm.start.done")).rows
+    assert (row.actor_id, row.actor) == (None, "anna")
+
+
+def _anna(database: Database, actor: Actor) -> Actor:
+    return Actor(database.call(users.create, actor, username="anna", role=Role.STUDENT).id, "anna", "192.0.2.1")

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
+from cyberlab.auth.access import Action
+from cyberlab.auth.grants import Grant
 from cyberlab.db.audit import Actor
 from cyberlab.db.models import Vm, VmKind
 from cyberlab.handlers.operations import Act, Operation, Operations, Phase
@@ -19,7 +21,7 @@ from cyberlab.simulator.node import SimulatedCluster
 from cyberlab.simulator.options import Options
 from tests.web import World
 
-TEACHER = Actor(None, "teacher")
+TEACHER = Grant(Actor(None, "teacher"), Action.RUN_CLASS, group_id=1)
 
 
 @pytest.fixture(scope="session")
@@ -98,7 +100,7 @@ async def test_back_to_a_snapshot(operations: Operations, node: SimulatedCluster
 @pytest.mark.gen_test
 async def test_a_class_at_once(operations: Operations, node: SimulatedCluster) -> None:
     wanted = [(machine(vmid), "") for vmid in (100, 101, 103, 104, 105)]
-    batch = await operations.begin_many(TEACHER, 1, Act.START, wanted)
+    batch = await operations.begin_many(TEACHER, Act.START, wanted)
     results = [await ended(operation) for operation in batch.operations]
     assert results == ["done", "done", "done", VM_LOCKED, "done"]
     assert batch.count(Phase.DONE, Phase.FAILED) == 5

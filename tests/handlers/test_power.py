@@ -54,6 +54,7 @@ async def test_a_start_goes_on_behind_the_page(client: Client, world: World) -> 
     assert (await _kali(client, world))["word"] == "starting…"
     assert (await _kali(client, world))["busy"] is True
     assert (await client.ask(_path(world, "stop"), "student", form={})).code == 303
+    await world.cluster.begun.wait()
     assert world.cluster.asked == [("start", 100, "")], "one at a time"
     world.cluster.tasks_may_end.set()
     await _operation(world).ended.wait()

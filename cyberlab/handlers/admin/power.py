@@ -42,7 +42,7 @@ class PowerVmsHandler(AdminHandler):
             return self.done(LIST, self.translate("Choose what to do with them."))
         if act in QUESTIONS and self.get_body_argument("sure", "") != "1":
             return self._ask(act, chosen)
-        batch = await self.portal.operations.begin_many(self.actor, 0, act, [(vm, "") for vm in chosen])
+        batch = await self.portal.operations.begin_many(self.grant, act, [(vm, "") for vm in chosen])
         self.redirect(f"{LIST}/operations/{batch.id}", status=303)
 
     def _ask(self, act: Act, chosen: list[Vm]) -> None:

@@ -20,7 +20,7 @@ class ActHandler(ApiHandler):
         if self.vm.cluster not in self.portal.clusters:
             raise ApiProblem(409, "This machine's cluster is not set up", self.vm.cluster)
         try:
-            return OperationOut.of(await self.portal.operations.begin(self.actor, self.vm, act, snapshot))
+            return OperationOut.of(await self.portal.operations.begin(self.grant, self.vm, act, snapshot))
         except Problem as problem:
             raise ApiProblem(409, problem.advice.title, problem.advice.user) from None
 

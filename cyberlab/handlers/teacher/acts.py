@@ -49,7 +49,7 @@ class ActHandler(ClassHandler):
 
     async def _begin(self, act: Act, wanted: list[tuple[Vm, str]]) -> None:
         operations = self.portal.operations
-        batch = await operations.begin_many(self.actor, self.group.id, act, wanted, f"class {self.group.name}")
+        batch = await operations.begin_many(self.grant, act, wanted, f"class {self.group.name}")
         self.notify(Phrase("%(what)s: begun.", what=self.title_of(batch)))
         self.redirect(self.home, status=303)
 

@@ -9,13 +9,15 @@ from cyberlab.problems import VM_LOCKED, Problem
 from tests.web import Client, World, text
 
 
-async def ended(client: Client, where: str) -> str:
+async def ended(client: Client, world: World, where: str) -> str:
     """The page of operations once all have ended."""
-    for _ in range(200):
-        page = text(await client.ask(where, "admin"))
-        if "data-refresh" not in page:
-            return page
-    raise AssertionError("operations do not end")
+    batch = world.portal.operations.batch(int(where.rpartition("/")[2]))
+    assert batch is not None
+    for operation in batch.operations:
+        await operation.ended.wait()
+    page = text(await client.ask(where, "admin"))
+    assert "data-refresh" not in page
+    return page
 
 
 @pytest.mark.gen_test
@@ -28,7 +30,7 @@ async def test_a_start_needs_no_question_and_is_watched(client: Client, world: W
     assert "0 of 1 have ended" in page
     world.cluster.task_problems[101] = Problem(VM_LOCKED, "VM is locked (backup)")
     world.cluster.tasks_may_end.set()
-    page = await ended(client, where)
+    page = await ended(client, world, where)
     assert "One failed." in page
     assert "VM is locked (backup)" in page
     assert ("start", 101, "") in world.cluster.asked
@@ -45,7 +47,7 @@ async def test_what_may_lose_work_is_asked_first(client: Client, world: World, a
     assert world.cluster.asked == []
     world.cluster.tasks_may_end.set()
     begun = await client.ask("/admin/vms/power", "admin", form=form | {"sure": "1"})
-    await ended(client, begun.headers["Location"])
+    await ended(client, world, begun.headers["Location"])
     assert world.cluster.asked == [(act, 100, "")]
 
 

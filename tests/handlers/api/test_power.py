@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Callable
+from datetime import timedelta
 
+import pytest
+from sqlalchemy import update
+
+from cyberlab.db import tokens
+from cyberlab.db.models import ApiToken, utcnow
 from cyberlab.db.tokens import Scope
+from cyberlab.handlers import operations
 from cyberlab.handlers.operations import Phase
+from cyberlab.problems import CATALOGUE, RIGHT_ENDED
 from tests.handlers.api.conftest import Script
+from tests.handlers.test_rights_that_end import give_spare, held, refused
+from tests.web import TEST, World
 
 
 @pytest.mark.gen_test
@@ -42,3 +52,34 @@ async def test_power_needs_the_right_the_scope_and_a_word_that_means_something(s
     response, problem = await script.ask("POST", f"{path}/reset", script.token("teacher"))
     assert response.code == 409
     assert "no snapshot" in problem["title"]
+
+
+def removed(world: World, token_id: int) -> None:
+    world.database.call(tokens.remove, TEST, world.users["student"], token_id)
+
+
+def expired(world: World, token_id: int) -> None:
+    with world.database.transaction() as s:
+        s.execute(update(ApiToken).where(ApiToken.id == token_id).values(expires_at=utcnow() - timedelta(seconds=1)))
+
+
+@pytest.mark.parametrize("take_away", [removed, expired])
+@pytest.mark.gen_test
+async def test_a_scripts_token(
+    script: Script,
+    monkeypatch: pytest.MonkeyPatch,
+    take_away: Callable[[World, int], None],
+) -> None:
+    world = script.world
+    monkeypatch.setattr(operations, "AT_ONCE", 1)
+    give_spare(world)
+    token = script.token("student")
+    for vm in ("kali", "spare"):
+        assert (await script.ask("POST", f"/machines/{world.vms[vm]}/power", token, {"act": "start"}))[0].code == 202
+    async with held(world):
+        with world.database.transaction() as s:
+            (row,) = tokens.of_user(s, world.users["student"])
+        take_away(world, row.id)
+    refused(world)
+    _, told = await script.ask("GET", f"/machines/{world.vms['spare']}/operation", script.token("student"))
+    assert told["problem"] == CATALOGUE[RIGHT_ENDED].title
