@@ -12,7 +12,7 @@ function when(at) {
   return minutes > -60 ? ago.format(minutes, "minute") : ago.format(Math.round(minutes / 60), "hour");
 }
 
-function show(card, key) {
+function show(card, key, vm) {
   card.querySelector("figure")?.remove();
   const picture = kept(key);
   if (!picture) return;
@@ -20,7 +20,7 @@ function show(card, key) {
   figure.dataset.when = "running"; // states.js shows it then
   figure.hidden = card.dataset.state !== "running";
   const link = document.createElement("a"); // a second way to open it, for the mouse
-  link.href = card.querySelector("a[href]").href;
+  link.href = `/student/console/${vm}`;
   link.tabIndex = -1;
   link.ariaHidden = "true";
   const image = link.appendChild(document.createElement("img"));

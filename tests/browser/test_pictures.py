@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import Locator, Page, expect
 
+from cyberlab.db.models import Vm, utcnow
 from cyberlab.proxmox.answers import Resource
 from tests.browser.conftest import OpenPage, sign_in
 from tests.browser.console import RED
@@ -90,10 +91,25 @@ async def test_not_for_whoever_comes_next(open_page: OpenPage, world: World) -> 
 
 
 @pytest.mark.gen_test
-async def test_not_of_what_was_only_watched(open_page: OpenPage, world: World) -> None:
+async def test_not_from_the_teachers_side(open_page: OpenPage, world: World) -> None:
     async with open_page("teacher") as page:
-        await page.goto(f"/teacher/classes/{world.group}")
-        await page.get_by_role("link", name="Watch kali").click()
-        await expect(page.locator("body")).to_have_attribute("data-phase", "connected")
-        await page.goto("/student")
+        for link in ("Watch kali", "Open kali"):
+            await page.goto(f"/teacher/classes/{world.group}")
+            await page.get_by_role("link", name=link).click()
+            await expect(page.locator("body")).to_have_attribute("data-phase", "connected")
+            await page.goto("/student")
+            assert await stored(page) == 0
+
+
+@pytest.mark.gen_test
+async def test_a_machine_that_vanished_keeps_none(open_page: OpenPage, world: World) -> None:
+    async with open_page("student") as page:
+        card = await look(page)
+        await expect(card.locator("figure")).to_be_visible()
+        with world.database.transaction() as s:
+            s.get_one(Vm, world.vms["kali"]).vanished_at = utcnow()
+        world.cluster.found.clear()
+        await page.reload()  # a card without any link
+        await expect(card).to_contain_text("gone from the cluster")
+        await expect(card.locator("figure")).to_have_count(0)
         assert await stored(page) == 0
