@@ -4,13 +4,12 @@ import RFB from "./vendor/novnc/core/rfb.js";
 import { press } from "./console/keys.js";
 import { openPage } from "./console/page.js";
 import { textDialog } from "./console/text.js";
-import { keep } from "./pictures.js";
+import { SMALL, keep, still } from "./pictures.js";
 
 const byId = (id) => document.getElementById(id);
 const screen = byId("screen");
 
 let rfb = null;
-let seen = false;
 
 const focus = () => rfb?.focus({ preventScroll: true });
 const dialog = textDialog({ current: () => rfb, closed: focus });
@@ -23,7 +22,6 @@ const page = openPage({
     rfb.viewOnly = "watch" in document.body.dataset; // the portal drops what would come through all the same
     rfb.addEventListener("connect", () => {
       byId("last")?.remove();
-      seen = true;
       page.connected();
     });
     rfb.addEventListener("clipboard", (event) => dialog.copied(event.detail.text));
@@ -32,29 +30,24 @@ const page = openPage({
     keepPicture();
     keepSmall();
     rfb = null;
-    seen = false;
   },
   focus,
   release() { window.dispatchEvent(new Event("blur")); }, // noVNC then lets go of the keys that are down
 });
 
 function keepPicture() {
-  const picture = screen.querySelector("canvas");
-  if (!picture || !picture.width) return;
+  const last = still(screen);
+  if (!last) return;
   byId("last")?.remove();
-  const last = document.createElement("canvas");
   last.id = "last";
-  last.ariaHidden = "true";
-  last.width = picture.width;
-  last.height = picture.height;
-  last.getContext("2d").drawImage(picture, 0, 0);
   screen.after(last);
 }
 
-// For the machine's card; whoever only watches has none.
+// For the machine's card, where it has one; before it is connected there is nothing worth it.
 function keepSmall() {
-  const picture = screen.querySelector("canvas");
-  if (seen && picture?.width && document.body.dataset.picture) keep(document.body.dataset.picture, picture);
+  const { phase, picture } = document.body.dataset;
+  const small = phase === "connected" && picture ? still(screen, SMALL) : null;
+  if (small) keep(picture, small);
 }
 window.addEventListener("pagehide", keepSmall);
 

@@ -1,16 +1,25 @@
-// The last picture of a machine, as its console was left: small, in this tab alone, and gone with it or with signing
-// out, as the next one to sit down here must not see it. Keys: "USER/VM", both the portal's ids.
+// The last picture of a machine, as its console was left. For its card: small, in this tab alone, and gone with it or
+// with signing out, as the next one to sit down here must not see it. Keys: "USER/VM", both the portal's ids.
 
 const PREFIX = "picture ";
-const WIDTH = 400; // pixels
 
-export function keep(key, canvas) {
-  const small = document.createElement("canvas");
-  small.width = WIDTH;
-  small.height = Math.round((WIDTH * canvas.height) / canvas.width);
-  small.getContext("2d").drawImage(canvas, 0, 0, small.width, small.height);
+export const SMALL = 400; // pixels, the width of a picture that is one of many
+
+// What a screen shows now, as a canvas of that width; null while it shows nothing.
+export function still(screen, width = undefined) {
+  const shown = screen.querySelector("canvas");
+  if (!shown?.width) return null;
+  const made = document.createElement("canvas");
+  made.ariaHidden = "true";
+  made.width = width ?? shown.width;
+  made.height = Math.round((made.width * shown.height) / shown.width);
+  made.getContext("2d").drawImage(shown, 0, 0, made.width, made.height);
+  return made;
+}
+
+export function keep(key, picture) {
   try {
-    sessionStorage.setItem(PREFIX + key, JSON.stringify({ at: Date.now(), image: small.toDataURL("image/webp", 0.7) }));
+    sessionStorage.setItem(PREFIX + key, JSON.stringify({ at: Date.now(), image: picture.toDataURL("image/webp", 0.7) }));
   } catch {
     forget(key); // no room, or the browser keeps nothing: the card goes without
   }

@@ -6,13 +6,13 @@ import { Backoff } from "../console/backoff.js";
 import { Channel } from "../console/channel.js";
 import { SIGNED_OUT, reason } from "../console/reason.js";
 import { stayed } from "../leaving.js";
+import { SMALL, still } from "../pictures.js";
 import { t } from "../words.js";
 
 const PAUSE = 1000; // milliseconds from one change of the picture to the next: sixteen films would be too much for anybody
 const GRACE = 5_000; // milliseconds out of sight: who scrolls by or looks at another window mostly comes back
 const LATER = 60; // seconds until it is tried again where trying soon cannot help
 const PATIENCE = 90_000; // milliseconds to open, the longest wait in the node's line included
-const KEPT = 400; // pixels, the width of the picture that stays when the screen is closed
 const FINAL = new Set(["disconnected"]); // an admin's word
 
 export class Tile {
@@ -162,16 +162,12 @@ export class Tile {
   #phase(now) { this.element.dataset.phase = now; }
 
   #keepPicture() {
-    const picture = this.element.querySelector("[data-screen] canvas");
-    if (!picture?.width) return;
+    const screen = this.element.querySelector("[data-screen]");
+    const last = still(screen, SMALL);
+    if (!last) return;
     this.element.querySelector(".last")?.remove();
-    const last = document.createElement("canvas");
     last.className = "last";
-    last.ariaHidden = "true";
-    last.width = KEPT;
-    last.height = Math.round((KEPT * picture.height) / picture.width);
-    last.getContext("2d").drawImage(picture, 0, 0, last.width, last.height);
-    this.element.querySelector("[data-screen]").after(last);
+    screen.after(last);
   }
 }
 
