@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from ldap3.utils.dn import escape_rdn
 
+from tests import patience
 from tests.services import require
 
 BASE = "dc=uni,dc=example"
@@ -25,7 +26,7 @@ PASSWORD = "correct horse"
 # Service accounts that the server shows one entry of a search, and all of them; SERVICE_DN sees 500.
 MEAGRE_DN, PLENTY_DN = f"cn=meagre,{BASE}", f"cn=plenty,{BASE}"
 CROWD = 510  # groups of the person "crowd"
-_DEADLINE = 30.0
+_DEADLINE = patience.SECONDS
 _PEOPLE = ("anna", "bert", "we(i)rd*", "twin", "crowd", "jürgen", 'o\'brien, "x"+y', "#7")
 # Whose password is what the ppolicy overlay makes of it.
 _STATES = {

@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from cyberlab.settings import ClusterSettings
-from tests import services
+from tests import patience, services
 
-DEADLINE = 25.0
+DEADLINE = patience.SECONDS
 _MARK = "CYBERLAB_TEST_SSHD"
 
 

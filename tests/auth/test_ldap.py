@@ -279,7 +279,7 @@ async def _hang(slapd: Slapd, server: str) -> int:
 
 @pytest.mark.parametrize("scheme", ["ldap", "ldaps"])
 def test_a_directory_that_hangs_holds_up_nobody(slapd: Slapd, silent: str, scheme: str) -> None:
-    assert asyncio.run(_hang(slapd, f"{scheme}://{silent}")) > 5
+    assert asyncio.run(_hang(slapd, f"{scheme}://{silent}")) > 20
 
 
 @pytest.mark.parametrize(

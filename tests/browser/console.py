@@ -12,6 +12,7 @@ from tornado.websocket import WebSocketHandler
 
 from cyberlab.auth.access import Action
 from cyberlab.handlers.base import BaseHandler, requires
+from tests import patience
 
 WIDTH, HEIGHT = 64, 48
 RED = bytes((200, 30, 40, 0))
@@ -35,7 +36,7 @@ class ScriptedConsole:
 
     async def pressed(self, count: int) -> list[tuple[int, int, int]]:
         """The key events, once there are so many."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(patience.SECONDS):
             while len(self.keys) < count:
                 await asyncio.sleep(0.02)
         return self.keys

@@ -9,6 +9,7 @@ from cyberlab.auth.access import Action
 from cyberlab.handlers.base import requires
 from cyberlab.simulator.shell import Shell
 from cyberlab.simulator.termproxy import Reader, Resize
+from tests import patience
 from tests.browser.console import ScriptedConsole, ScriptedSocket
 
 
@@ -24,7 +25,7 @@ class ScriptedTerminals(ScriptedConsole):
 
     async def has(self, typed: bytes) -> None:
         """Wait until this has been typed, nothing else."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(patience.SECONDS):
             while self.typed != typed:
                 assert typed.startswith(self.typed), (self.typed, typed)
                 self.changed.clear()
@@ -32,7 +33,7 @@ class ScriptedTerminals(ScriptedConsole):
 
     async def sized(self, count: int) -> Resize:
         """The size, once so many have come."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(patience.SECONDS):
             while len(self.sizes) < count:
                 self.changed.clear()
                 await self.changed.wait()

@@ -11,6 +11,7 @@ from playwright.async_api import Page, expect
 from cyberlab.db import assignments, holdings, vms
 from cyberlab.db.models import VmKind
 from cyberlab.problems import VM_LOCKED, Problem
+from tests import patience
 from tests.browser.conftest import OpenPage
 from tests.browser.console import ScriptedConsole
 from tests.browser.test_accessibility import AXE, complaints
@@ -166,7 +167,7 @@ async def test_watching_types_nothing(open_page: OpenPage, world: World, console
         await page.keyboard.press("a")
         await page.get_by_role("link", name="Disconnect and go back").click()
         await expect(page).to_have_url(re.compile(f"/teacher/classes/{world.group}$"))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(patience.SECONDS):
             while console.sockets[-1].ws_connection is not None:
                 await asyncio.sleep(0.02)
         assert console.keys == []

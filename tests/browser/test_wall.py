@@ -10,6 +10,7 @@ from playwright.async_api import Locator, Page, expect
 from cyberlab.db import assignments, vms
 from cyberlab.db.models import VmKind
 from cyberlab.handlers.teacher import wall
+from tests import patience
 from tests.browser.conftest import OpenPage
 from tests.browser.console import RED, ScriptedConsole
 from tests.web import TEST, World, resource
@@ -66,7 +67,7 @@ async def test_screens_in_sight_are_shown(
         await page.evaluate(HIDE, True)
         await page.clock.fast_forward(6_000)
         await expect(page.locator("[data-phase=closed]")).to_have_count(5)
-        async with asyncio.timeout(30), console.gone:
+        async with asyncio.timeout(patience.SECONDS), console.gone:
             await console.gone.wait_for(lambda: console.live == [])
         console.end = FULL
         await page.evaluate(HIDE, False)

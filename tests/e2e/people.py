@@ -64,5 +64,5 @@ async def connected(page: Page) -> None:
 
 async def ended(page: Page, reason: str) -> None:
     """The page is a console that the portal has ended, and says why; a second, and what a busy machine adds."""
-    await expect(page.get_by_role("alert")).to_contain_text(reason)
+    await expect(page.get_by_role("alert")).to_contain_text(reason, timeout=patience.AT_ONCE)
     await expect(page.locator("body")).to_have_attribute("data-phase", "closed")

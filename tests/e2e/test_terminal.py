@@ -7,6 +7,7 @@ import re
 import pytest
 from playwright.async_api import Page, expect
 
+from tests import patience
 from tests.e2e.conftest import Visit
 from tests.e2e.lab import Lab
 
@@ -61,5 +62,5 @@ async def test_taking_the_container_away_closes_its_terminal_with_the_reason(lab
         await page.get_by_role("link", name="Open lxc-proxy").click()
         await opened(page)
         lab.command("unassign", "ada", "demo/300")
-        await expect(page.locator("body")).to_contain_text("no longer assigned to you")
+        await expect(page.locator("body")).to_contain_text("no longer assigned to you", timeout=patience.AT_ONCE)
     lab.command("assign", "ada", "demo/300")

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -105,11 +106,11 @@ def no_power(world: World, row: int) -> None:
     change(world, row, can_power=False)
 
 
-def disable(world: World, row: int) -> None:
-    world.database.call(users.set_active, TEST, world.users["student"], False)
+def disable(world: World, row: int = 0, who: str = "student") -> None:
+    world.database.call(users.set_active, TEST, world.users[who], False)
 
 
-def archive(world: World, row: int) -> None:
+def archive(world: World, row: int = 0) -> None:
     world.database.call(groups.archive, TEST, world.group)
 
 
@@ -253,14 +254,6 @@ def no_longer_one(world: World) -> None:
     become(world, "teacher", Role.STUDENT)
 
 
-def disabled(world: World) -> None:
-    world.database.call(users.set_active, TEST, world.users["teacher"], False)
-
-
-def class_over(world: World) -> None:
-    world.database.call(groups.archive, TEST, world.group)
-
-
 def taken_from_the_student(world: World) -> None:
     row = world.database.call(assignments.find, vm_id=world.vms["spare"], user_id=world.users["student"])
     assert row is not None
@@ -285,8 +278,8 @@ def machine_gone(world: World) -> None:
     [
         no_teacher,
         no_longer_one,
-        disabled,
-        class_over,
+        partial(disable, who="teacher"),
+        archive,
         taken_from_the_student,
         given_to_others,
         student_gone,

@@ -19,6 +19,7 @@ from cyberlab.simulator.member import Member
 from cyberlab.simulator.node import SimulatedCluster
 from cyberlab.simulator.options import Options
 from cyberlab.simulator.state import demo_cluster
+from tests import patience
 from tests.proxmox.simulated import Moves, code_of, look, source
 
 MakeCluster = Callable[[ClusterSettings], Cluster]
@@ -71,7 +72,7 @@ def cluster(pair: SimulatedCluster, make_cluster: MakeCluster) -> Cluster:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(30.0):
+    async with asyncio.timeout(patience.SECONDS):
         while not condition():
             await asyncio.sleep(0.01)
 
@@ -308,7 +309,7 @@ async def test_a_cluster_that_is_down_is_nobody_elses_business(
     one, other = [make_cluster(settings) for settings in settings_of(*two)]
     two[0].set_offline("pve1")
     lost = [asyncio.ensure_future(code_of(one.console_ticket("pve1", "qemu", 100))) for _ in range(30)]
-    for _ in range(2):
+    for _ in range(5):
         await look(await source(other, 100).target())
     assert not all(call.done() for call in lost), "the other one did not wait for these"
     assert set(await asyncio.gather(*lost)) == {problems.SSH_REFUSED}

@@ -20,8 +20,9 @@ from cyberlab.simulator.guest_drawn import vnc_response
 from cyberlab.simulator.node import SimulatedCluster
 from cyberlab.simulator.pvesh import Outcome
 from cyberlab.simulator.websocket import unmask
+from tests import patience
 
-DEADLINE = 25.0
+DEADLINE = patience.SECONDS
 
 
 def connect_ssh(cluster: SimulatedCluster, node: str = "pve1") -> paramiko.SSHClient:

@@ -12,6 +12,7 @@ import pytest
 
 from cyberlab.simulator.node import SimulatedCluster
 from cyberlab.simulator.options import Options
+from tests import patience
 from tests.simulator.clients import UPGRADE, Connection, Ticket, cookie, get_ticket, open_console, websocket_path
 from tests.simulator.conftest import MakeCluster
 
@@ -36,7 +37,7 @@ async def _silent(connection: Connection) -> None:
 
 async def _ended(connection: Connection) -> None:
     """The end of the connection, and not a byte before it."""
-    assert await asyncio.wait_for(connection.reader.read(), 30) == b""
+    assert await asyncio.wait_for(connection.reader.read(), patience.SECONDS) == b""
     await connection.close()
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import patience
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -27,7 +29,7 @@ async def _process(state: Path, *more: str) -> AsyncIterator[tuple[asyncio.subpr
         yield process, json.loads(await process.stdout.readline())
     finally:
         process.stdin.close()
-        rest, trouble = await asyncio.wait_for(process.communicate(), 30)
+        rest, trouble = await asyncio.wait_for(process.communicate(), patience.SECONDS)
         assert (rest, trouble, process.returncode) == (b"", b"", 0)
 
 

@@ -10,6 +10,7 @@ import pytest
 from cyberlab.simulator.node import SimulatedCluster
 from cyberlab.simulator.options import Options
 from cyberlab.simulator.termproxy import Reader, Resize
+from tests import patience
 from tests.simulator.clients import UPGRADE, Connection, cookie, websocket_path
 from tests.simulator.conftest import MakeCluster
 
@@ -56,7 +57,7 @@ class Dialled:
     async def text(self, until: str) -> str:
         """What is drawn up to these words."""
         drawn = ""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(patience.SECONDS):
             while until not in drawn:
                 opcode, payload = await self.connection.frame()
                 assert opcode == 2
@@ -65,7 +66,7 @@ class Dialled:
 
     async def closed(self) -> bytes:
         """Whatever comes before the bare close."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(patience.SECONDS):
             return await self.connection.reader.read()
 
 
@@ -92,7 +93,7 @@ async def test_a_wrong_line_is_answered_by_a_close(cluster: SimulatedCluster, li
     dialled.connection.send(line.replace(b"{}", ticket))
     assert await dialled.closed() == b""
     argv = ["get", "/nodes/pve1/tasks", "--errors", "1", "--output-format", "json"]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(patience.SECONDS):
         while not (failed := json.loads((await cluster.pvesh.run(argv)).stdout)):
             await asyncio.sleep(0.01)
     assert "/usr/bin/termproxy" in failed[0]["status"]

@@ -11,6 +11,7 @@ import pytest
 from cyberlab.simulator.node import SimulatedCluster
 from cyberlab.simulator.options import Options
 from cyberlab.simulator.websocket import MAX_PAYLOAD, READ_BUFFER, Relay
+from tests import patience
 from tests.simulator.clients import Connection, Viewer, get_ticket, open_console
 from tests.simulator.conftest import MakeCluster
 from tests.simulator.test_api import _ended, _silent
@@ -151,7 +152,7 @@ async def test_pings_do_not_keep_a_console(make_cluster: MakeCluster) -> None:
     pinging = asyncio.create_task(ping())
     pongs = 0
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(patience.SECONDS):
             while await connection.frame() == (10, b""):
                 pongs += 1
     except asyncio.IncompleteReadError:
